@@ -1,0 +1,88 @@
+"""Learning-rate schedules: the rate of a step is a function of the step alone (rules `E1` and `E6`).
+
+With no state to save, a resumed run and a run that starts anywhere have the right rate, and the whole schedule can be
+drawn before training. Steps count from 0; the rate of step t is the one that the update of step t uses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from pydantic import Field, PositiveInt
+
+from playbook.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Schedule(Protocol):
+    """What a `schedule` option must provide."""
+
+    def factor(self, step: int, max_steps: int) -> float:
+        """What the base rate is multiplied by at `step`, 0 ≤ step < max_steps, warmup not counted."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The base rate throughout."""
+
+    def factor(self, step: int, max_steps: int) -> float:
+        """1 at every step."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Constant, then a straight line to `final_fraction` of the base rate over the last `decay_steps`; None is all.
+
+    The line arrives at step max_steps, one after the last, so that no step is spent at a rate of 0.
+    """
+
+    decay_steps: PositiveInt | None = None
+    final_fraction: Fraction = 0.0
+
+    def factor(self, step: int, max_steps: int) -> float:
+        """1 − (1 − f)·p, where p is the part of the decay that is over and f the final fraction."""
+        return 1 - (1 - self.final_fraction) * _progress(step, max_steps, self.decay_steps)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Constant, then half a cosine to `final_fraction` of the base rate over the last `decay_steps`; None is all.
+
+    After Loshchilov and Hutter 2017, without restarts. It arrives at step max_steps, as `Linear` does.
+    """
+
+    decay_steps: PositiveInt | None = None
+    final_fraction: Fraction = 0.0
+
+    def factor(self, step: int, max_steps: int) -> float:
+        """f + (1 − f)·(1 + cos πp)/2, where p is the part of the decay that is over and f the final fraction."""
+        progress = _progress(step, max_steps, self.decay_steps)
+        return self.final_fraction + (1 - self.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def learning_rate(step: int, *, lr: float, schedule: Schedule, max_steps: int, warmup_steps: int) -> float:
+    """The rate of `step` in a run of warmup_steps + max_steps steps (`E6`).
+
+    Warmup is prepended: the rate rises along a straight line from 0 at step 0 towards `lr`, reached at step
+    warmup_steps, where the schedule begins as if it were step 0. So warmup takes nothing from the schedule:
+    10,000 steps with 1,000 of warmup are 11,000.
+    """
+    if step < warmup_steps:
+        return lr * step / warmup_steps
+    return lr * schedule.factor(step - warmup_steps, max_steps)
+
+
+def _progress(step: int, max_steps: int, decay_steps: int | None) -> float:
+    """How much of the decay is over: 0 until it begins, 1 at max_steps and after."""
+    if decay_steps is None:
+        decay_steps = max_steps
+    if decay_steps > max_steps:
+        raise InputError(
+            f"schedule.decay_steps={decay_steps} is more than max_steps={max_steps}; "
+            f"give at most {max_steps}, or null to decay all the way"
+        )
+    return min(max((step - (max_steps - decay_steps)) / decay_steps, 0.0), 1.0)
