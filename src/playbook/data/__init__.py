@@ -1,0 +1,42 @@
+"""Data: sources of examples, their splits, and loaders whose batches are a function of the step.
+
+source = Digits()
+train = source.load("train")
+for inputs, targets in StepLoader(train, batch_size=64, seed=0, num_steps=1000): ...
+"""
+
+from playbook.data.arrays import Arrays
+from playbook.data.augment import Augmentation, CropFlip
+from playbook.data.embedded import Diabetes, Digits
+from playbook.data.images import CIFAR10, FashionMNIST
+from playbook.data.loader import PassLoader, StepLoader
+from playbook.data.order import StepOrder, step_indices
+from playbook.data.source import Source, TensorSource
+from playbook.data.split import Batch, DatasetSplit, Split, SplitName, StoredSplit, TensorSplit
+from playbook.data.splits import SKEW_LIMIT, fixed_sample, skew, split_indices
+
+__all__ = [
+    "CIFAR10",
+    "SKEW_LIMIT",
+    "Arrays",
+    "Augmentation",
+    "Batch",
+    "CropFlip",
+    "DatasetSplit",
+    "Diabetes",
+    "Digits",
+    "FashionMNIST",
+    "PassLoader",
+    "Source",
+    "Split",
+    "SplitName",
+    "StepLoader",
+    "StepOrder",
+    "StoredSplit",
+    "TensorSource",
+    "TensorSplit",
+    "fixed_sample",
+    "skew",
+    "split_indices",
+    "step_indices",
+]

@@ -1,0 +1,82 @@
+"""Two small real data sets that come with scikit-learn: nothing to download, nothing to find.
+
+They take `root` and `download` like every other source, so that `data=` can be changed on a command line that sets
+them, and have no use for them.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+
+import torch
+from pydantic import NonNegativeInt
+from torch import Tensor
+
+from playbook.data.source import TensorSource
+from playbook.data.split import SplitName
+from playbook.data.splits import Fraction, split_indices
+
+
+class _Embedded(TensorSource):
+    def __init__(
+        self,
+        root: str | None = None,
+        download: bool = False,
+        in_memory: bool = True,
+        num_workers: NonNegativeInt = 0,
+        val_fraction: Fraction = 0.2,
+        test_fraction: Fraction = 0.15,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__(in_memory=in_memory, num_workers=num_workers)
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.split_seed = split_seed
+
+    def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:
+        inputs, targets = self._all
+        indices = self._indices[split]
+        return inputs[indices], targets[indices]
+
+    @cached_property
+    def _indices(self) -> dict[SplitName, Tensor]:
+        return split_indices(
+            self._all[1],
+            val_fraction=self.val_fraction,
+            test_fraction=self.test_fraction,
+            split_seed=self.split_seed,
+        )
+
+    @cached_property
+    def _all(self) -> tuple[Tensor, Tensor]:
+        return self._read()
+
+    @abstractmethod
+    def _read(self) -> tuple[Tensor, Tensor]: ...
+
+
+class Digits(_Embedded):
+    """1,797 handwritten digits of 8×8 pixels in ten classes (Alpaydin and Kaynak 1998): inputs of shape (1, 8, 8)."""
+
+    num_classes = 10
+    class_names = tuple("0123456789")
+
+    def _read(self) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_digits  # scikit-learn takes a second to import
+
+        digits = load_digits()
+        images = torch.from_numpy(digits.images).to(torch.uint8)  # whole numbers from 0 to 16
+        return images[:, None], torch.from_numpy(digits.target).to(torch.int64)
+
+
+class Diabetes(_Embedded):
+    """442 patients, ten measurements each, and a score of the disease a year later (Efron et al. 2004): regression."""
+
+    num_classes = None
+
+    def _read(self) -> tuple[Tensor, Tensor]:
+        from sklearn.datasets import load_diabetes  # scikit-learn takes a second to import
+
+        diabetes = load_diabetes(scaled=False)
+        return torch.from_numpy(diabetes.data), torch.from_numpy(diabetes.target).float()[:, None]

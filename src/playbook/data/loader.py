@@ -1,0 +1,202 @@
+"""Batches as a function of the step (`StepLoader`), and one exact pass over a split (`PassLoader`).
+
+Both are thin: one picklable object makes batch number t, and either this process or worker processes ask it for
+t = start, start + 1, …. Where a batch is made does not change a bit of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from playbook.data.augment import Augmentation
+from playbook.data.order import StepOrder
+from playbook.data.split import Batch, Split
+from playbook.randomness import Stream, fold_in
+
+
+class StepLoader:
+    """Training batches `(inputs, targets)` for the steps `start_step` … `num_steps` − 1.
+
+    The examples of a step and their augmentation depend on (seed, step, rank) alone: see `StepOrder`. `batch_size` is
+    global; a rank gets its equal share, and the shares of all ranks are together the batch of a single process,
+    augmentation included. Starting at `start_step` skips nothing and reads nothing.
+
+    A split in memory is indexed on `device`. Any other is read in this process, or by `num_workers` processes that
+    stay ahead of the consumer, through pinned memory where `device` is a GPU.
+
+    `wait_seconds` is how long the consumer waited for the last batch (D1): the host's time, not the device's.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        num_steps: int,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        augmentation: Augmentation | None = None,
+        num_workers: int = 0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        assert 0 <= start_step <= num_steps
+        self.steps = range(start_step, num_steps)
+        self.device = torch.device(device if device is not None else "cpu")
+        self.num_workers = 0 if split.in_memory else num_workers
+        self.wait_seconds = 0.0
+        split = split.to(self.device)
+        order = StepOrder(
+            len(split),
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+            device=self.device if split.in_memory else None,
+        )
+        self._make_batch = _StepBatches(split, order, augmentation, seed, rank)
+        # A DataLoader draws a seed for its workers; from a generator of its own, so that the trial's is left alone.
+        self._generator = torch.Generator().manual_seed(fold_in(seed, Stream.AUGMENTATION))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(_batches(self._make_batch, self.steps, self.num_workers, self.device, self._generator))
+        for _ in self.steps:
+            start = perf_counter()
+            batch = _move(next(batches), self.device)
+            self.wait_seconds = perf_counter() - start
+            yield batch
+
+
+class PassLoader:
+    """Batches `(inputs, targets)` over a split, or over the examples at `indices`, in order, each exactly once.
+
+    Of `world_size` ranks each takes every world_size-th batch, whole. Nothing is repeated to fill up, so that sums over
+    ranks are exact (D6); and an example shares its batch with the same others as in a single process, so that what is
+    summed is the same to the last bit. The last batch may be smaller than `batch_size`, the batch of *one* rank.
+    Worker processes live as long as the loader, over many passes.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        indices: Tensor | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.device = torch.device(device if device is not None else "cpu")
+        split = split.to(self.device)
+        indices = torch.arange(len(split)) if indices is None else indices
+        indices = indices.to(self.device if split.in_memory else "cpu")
+        chunks = torch.split(indices, batch_size)[rank::world_size] if len(indices) else ()
+        self.num_examples = sum(map(len, chunks))
+        self._num_batches = len(chunks)
+        self._batches = _batches(
+            _PassBatches(split, tuple(chunks)),
+            range(len(chunks)),
+            0 if split.in_memory else num_workers,
+            self.device,
+            torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            yield _move(batch, self.device)
+
+
+class _StepBatches(Dataset[Batch]):
+    """Batch number t of training, made where it is asked for: here or in a worker process."""
+
+    def __init__(self, split: Split, order: StepOrder, augmentation: Augmentation | None, seed: int, rank: int) -> None:
+        self.split = split
+        self.order = order
+        self.augmentation = augmentation
+        self.seed = seed
+        self.rank = rank
+
+    def __getitem__(self, step: int) -> Batch:
+        indices = self.order(step)
+        if self.split.in_memory:
+            inputs, targets = self.split.batch(indices)
+        else:
+            with _default_generator_seeded(fold_in(self.seed, Stream.AUGMENTATION, step, self.rank)):
+                inputs, targets = self.split.batch(indices)
+        if self.augmentation is None:
+            return inputs, targets
+        # Drawn for the global batch on every rank: a few integers an example, for images that do not depend on the
+        # number of ranks.
+        generator = torch.Generator().manual_seed(fold_in(self.seed, Stream.AUGMENTATION, step))
+        draws = self.augmentation.draw(self.order.batch_size, generator)[self.order.share]
+        if inputs.is_cuda:
+            draws = draws.pin_memory().to(inputs.device, non_blocking=True)
+        return self.augmentation(inputs, draws), targets
+
+
+class _PassBatches(Dataset[Batch]):
+    def __init__(self, split: Split, chunks: tuple[Tensor, ...]) -> None:
+        self.split = split
+        self.chunks = chunks
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.split.batch(self.chunks[number])
+
+
+class _Here:
+    """The batches, made in this process as they are asked for."""
+
+    def __init__(self, make_batch: Dataset[Batch], numbers: range) -> None:
+        self.make_batch = make_batch
+        self.numbers = numbers
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.make_batch.__getitem__, self.numbers)
+
+
+def _batches(
+    make_batch: Dataset[Batch], numbers: range, num_workers: int, device: torch.device, generator: torch.Generator
+) -> Iterable[Batch]:
+    if num_workers == 0 or not numbers:
+        return _Here(make_batch, numbers)
+    return DataLoader(
+        make_batch,
+        batch_size=None,  # an item of `make_batch` is a whole batch
+        sampler=numbers,
+        num_workers=num_workers,
+        persistent_workers=True,
+        pin_memory=device.type == "cuda",
+        generator=generator,
+    )
+
+
+@contextmanager
+def _default_generator_seeded(seed: int) -> Iterator[None]:
+    """Within it torch's default generator is seeded; afterwards it is where it was."""
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
+
+
+def _move(batch: Batch, device: torch.device) -> Batch:
+    inputs, targets = batch
+    if inputs.device == device or device.type == "cpu":
+        return batch
+    return inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)

@@ -1,0 +1,82 @@
+"""Which examples a step sees: a function of (seed, step, rank) and nothing else.
+
+The training set is read as one endless stream: a random permutation of all examples, then another, and so on. Step t
+takes positions [t·B, (t+1)·B) of that stream, so there are no epochs, no partial batches, and no sampler state to save:
+step 1000 can be had without the 999 before it, which is what makes resuming exact (and costs nothing).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from playbook.errors import InputError
+from playbook.randomness import Stream, fold_in
+
+
+def step_indices(
+    step: int, *, num_examples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+) -> Tensor:
+    """The examples of one step on one rank: int64 of shape (batch_size / world_size,), on the CPU.
+
+    Ranks hold contiguous equal shares, so that the shares concatenated in rank order are the batch of a single process.
+    """
+    order = StepOrder(num_examples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
+    return order(step)
+
+
+class StepOrder:
+    """`step_indices` for many steps: keeps the permutations in use, so that a step costs one view of one of them."""
+
+    def __init__(
+        self,
+        num_examples: int,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
+        if num_examples < 1:
+            raise InputError("the training split has no examples; lower data.val_fraction or data.test_fraction")
+        if batch_size < 1 or batch_size % world_size:
+            raise InputError(
+                f"batch_size={batch_size} cannot be shared equally by {world_size} processes: "
+                f"type a positive multiple of {world_size}"
+            )
+        assert 0 <= rank < world_size
+        self.num_examples = num_examples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.share = slice(batch_size // world_size * rank, batch_size // world_size * (rank + 1))
+        self.device = device
+        self._permutations: dict[int, Tensor] = {}
+
+    def __call__(self, step: int) -> Tensor:
+        """The examples of `step` on this rank: int64 of shape (batch_size / world_size,), on `device`."""
+        first = step * self.batch_size + self.share.start
+        missing = self.share.stop - self.share.start
+        epoch, offset = divmod(first, self.num_examples)
+        if offset + missing <= self.num_examples:
+            return self._permutation(epoch).narrow(0, offset, missing)
+        pieces = []
+        while missing:
+            length = min(missing, self.num_examples - offset)
+            pieces.append(self._permutation(epoch).narrow(0, offset, length))
+            missing -= length
+            epoch, offset = epoch + 1, 0
+        return torch.cat(pieces)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        permutation = self._permutations.get(epoch)
+        if permutation is None:
+            generator = torch.Generator().manual_seed(fold_in(self.seed, Stream.ORDER, epoch))
+            permutation = torch.randperm(self.num_examples, generator=generator)
+            if self.device is not None and self.device.type == "cuda":
+                # From pinned memory the copy runs behind the host's back; from pageable memory it may wait for the GPU.
+                permutation = permutation.pin_memory().to(self.device, non_blocking=True)
+            if len(self._permutations) == 2:  # a batch straddles two neighbours; older ones do not come back
+                del self._permutations[next(iter(self._permutations))]
+            self._permutations[epoch] = permutation
+        return permutation

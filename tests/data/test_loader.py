@@ -1,0 +1,203 @@
+"""A batch is the same bits from memory, from workers, after a jump, and from any number of ranks."""
+
+import itertools
+import multiprocessing
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from playbook.data import (
+    CropFlip,
+    DatasetSplit,
+    Digits,
+    PassLoader,
+    StepLoader,
+    StoredSplit,
+    TensorSplit,
+    step_indices,
+)
+from playbook.errors import InputError
+
+AUGMENTATIONS = [None, CropFlip(2, True)]
+SETTINGS = {"batch_size": 200, "seed": 4, "num_steps": 9}  # 1168 examples: the sixth batch straddles two permutations
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> TensorSplit:
+    split = Digits().load("train")
+    assert isinstance(split, TensorSplit)
+    return split
+
+
+@pytest.fixture(scope="module")
+def stored() -> StoredSplit:
+    split = Digits(in_memory=False).load("train")
+    assert isinstance(split, StoredSplit)
+    return split
+
+
+class Noisy(Dataset):
+    """A map-style data set that draws from torch's default generator, as torchvision's transforms do."""
+
+    def __init__(self, inputs: torch.Tensor) -> None:
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        return self.inputs[index] + torch.rand(1), "the rest of an item is not used"
+
+
+def assert_same(first, second) -> None:
+    pairs = list(zip(first, second, strict=True))
+    assert pairs
+    for (inputs, targets), (other_inputs, other_targets) in pairs:
+        assert torch.equal(inputs, other_inputs)
+        assert torch.equal(targets, other_targets)
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_storage_and_workers_do_not_change_a_bit(in_memory, stored, augmentation, num_workers):
+    expected = StepLoader(in_memory, augmentation=augmentation, **SETTINGS)
+    assert_same(expected, StepLoader(stored, augmentation=augmentation, num_workers=num_workers, **SETTINGS))
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_jump_to_a_step_gives_the_batches_from_there(in_memory, stored, augmentation, num_workers):
+    split = stored if num_workers else in_memory
+    everything = StepLoader(split, augmentation=augmentation, **SETTINGS)
+    tail = StepLoader(split, augmentation=augmentation, start_step=5, num_workers=num_workers, **SETTINGS)
+    assert (len(everything), len(tail)) == (9, 4)
+    assert_same(itertools.islice(everything, 5, None), tail)
+
+
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_the_shares_of_ranks_are_the_batch_of_one_process(in_memory, augmentation):
+    whole = StepLoader(in_memory, augmentation=augmentation, **SETTINGS)
+    ranks = [StepLoader(in_memory, augmentation=augmentation, rank=rank, world_size=4, **SETTINGS) for rank in range(4)]
+    joined = (
+        (torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])) for parts in zip(*ranks, strict=True)
+    )
+    assert_same(whole, joined)
+
+
+def test_batches_hold_the_examples_of_their_step(in_memory):
+    for step, (inputs, targets) in enumerate(StepLoader(in_memory, **SETTINGS)):
+        indices = step_indices(step, num_examples=len(in_memory), batch_size=200, seed=4).numpy()
+        assert (inputs.numpy() == in_memory.inputs.numpy()[indices]).all()
+        assert (targets.numpy() == in_memory.targets.numpy()[indices]).all()
+
+
+def test_augmentation_differs_by_step_and_by_seed(in_memory):
+    split = TensorSplit(in_memory.inputs[:1], in_memory.targets[:1])  # one example: only augmentation can differ
+
+    def images(seed):
+        loader = StepLoader(split, batch_size=8, seed=seed, num_steps=2, augmentation=CropFlip(2, True))
+        return [inputs for inputs, _ in loader]
+
+    first, second = images(0)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, images(1)[0])
+    assert torch.equal(first, images(0)[0])
+
+
+def test_a_data_set_that_draws_is_a_function_of_the_step_too(in_memory):
+    split = DatasetSplit(Noisy(in_memory.inputs[:50]), in_memory.targets[:50])
+    settings = {"batch_size": 16, "seed": 0, "num_steps": 5}
+    here = list(StepLoader(split, **settings))
+    assert_same(here, StepLoader(split, num_workers=2, **settings))
+    assert_same(here[3:], StepLoader(split, num_workers=2, start_step=3, **settings))
+    assert here[0][0].shape == (16, *split.input_shape)
+
+
+def test_a_data_set_and_targets_that_do_not_fit_are_refused(in_memory):
+    data = Noisy(in_memory.inputs[:50])
+    with pytest.raises(InputError, match="the data set has 50 examples and 49 targets"):
+        DatasetSplit(data, in_memory.targets[:49])
+    for targets in (torch.zeros(50), torch.zeros(50, 1, dtype=torch.int64), torch.zeros(50, 1, dtype=torch.float64)):
+        with pytest.raises(InputError, match=r"give int64 \(n,\) for classification or float32 \(n, k\)"):
+            DatasetSplit(data, targets)
+
+
+def test_loaders_reach_workers_that_do_not_share_memory(stored):
+    loader = StepLoader(stored, augmentation=CropFlip(2, True), **SETTINGS)
+    copy = pickle.loads(pickle.dumps(loader._make_batch))  # what a spawned worker gets, as on macOS
+    assert_same(loader, [copy[step] for step in range(9)])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_default_generator_is_left_alone(in_memory, stored, num_workers):
+    noisy = DatasetSplit(Noisy(in_memory.inputs), in_memory.targets)
+    for split in (in_memory, stored, noisy) if num_workers == 0 else (noisy,):
+        before = torch.get_rng_state()
+        for _ in StepLoader(split, augmentation=CropFlip(1, True), num_workers=num_workers, **SETTINGS):
+            assert torch.equal(before, torch.get_rng_state())
+        for _ in PassLoader(split if split is not noisy else stored, batch_size=500, num_workers=num_workers):
+            assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_wait_for_a_batch_is_told(stored, num_workers):
+    loader = StepLoader(stored, num_workers=num_workers, **SETTINGS)
+    assert loader.wait_seconds == 0
+    for _ in loader:
+        assert loader.wait_seconds > 0
+
+
+def test_workers_end_with_the_loop_that_used_them(stored):
+    for _ in StepLoader(stored, num_workers=2, **SETTINGS):
+        assert len(multiprocessing.active_children()) == 2
+        break
+    assert multiprocessing.active_children() == []
+
+
+def test_no_steps_are_no_batches(in_memory, stored):
+    for split in (in_memory, stored):
+        loader = StepLoader(split, batch_size=4, seed=0, num_steps=7, start_step=7, num_workers=2)
+        assert (len(loader), list(loader)) == (0, [])
+
+
+@pytest.mark.parametrize(("world_size", "num_workers"), [(1, 0), (1, 2), (3, 0)])
+def test_a_pass_sees_each_example_once_in_order(stored, in_memory, world_size, num_workers):
+    loaders = [
+        PassLoader(stored, batch_size=100, rank=rank, world_size=world_size, num_workers=num_workers)
+        for rank in range(world_size)
+    ]
+    for _ in range(2):  # the workers serve more than one pass
+        rounds = itertools.zip_longest(*loaders)  # rank after rank, as one process would have them
+        batches = [batch for each in rounds for batch in each if batch is not None]
+        assert len(batches) == sum(len(loader) for loader in loaders)
+        assert torch.equal(torch.cat([inputs for inputs, _ in batches]), in_memory.inputs)
+        assert torch.equal(torch.cat([targets for _, targets in batches]), in_memory.targets)
+    assert sum(loader.num_examples for loader in loaders) == len(in_memory)
+    assert max(map(len, loaders)) - min(map(len, loaders)) <= 1
+
+
+def test_a_pass_over_chosen_examples_and_over_fewer_examples_than_ranks(in_memory):
+    chosen = torch.tensor([7, 3, 900])
+    ((inputs, targets),) = PassLoader(in_memory, batch_size=8, indices=chosen)
+    assert torch.equal(inputs, in_memory.inputs[chosen])
+    assert torch.equal(targets, in_memory.targets[chosen])
+    ranks = [PassLoader(in_memory, batch_size=1, indices=chosen, rank=rank, world_size=5) for rank in range(5)]
+    assert [loader.num_examples for loader in ranks] == [1, 1, 1, 0, 0]
+    assert torch.equal(torch.cat([targets for loader in ranks for _, targets in loader]), in_memory.targets[chosen])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+def test_a_gpu_gets_the_same_bits_without_waiting_for_it(in_memory, stored, augmentation):
+    expected = list(StepLoader(in_memory, augmentation=augmentation, **SETTINGS))
+    for split in (in_memory.to("cuda"), stored):
+        loader = iter(StepLoader(split, augmentation=augmentation, device="cuda", **SETTINGS))
+        batches = [next(loader)]  # the first permutation and the allocator's first blocks
+        torch.cuda.set_sync_debug_mode("error" if split is not stored else "default")
+        try:
+            batches += list(loader)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert_same(expected, [(inputs.cpu(), targets.cpu()) for inputs, targets in batches])
