@@ -1,0 +1,224 @@
+"""The configuration of one trial: YAML composed by Hydra, checked once, typed from then on.
+
+`load_config` takes the resolved config as plain containers and returns a frozen `Config`, or raises `InputError` with
+a line for each fault. Nothing has been created by then. Everything that runs later reads typed fields; the blocks of
+components (`model`, `data`, …) are checked against the classes that they name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from playbook import components
+from playbook.components import Component
+from playbook.errors import InputError
+from playbook.validation import STRICT, join, show, unknown_key, validate
+
+SUPPLIED = {
+    "task": frozenset({"num_classes", "train_targets"}),
+    "data": frozenset[str](),
+    "model": frozenset({"input_shape", "num_outputs"}),
+    "optimizer": frozenset({"params", "lr"}),
+    "schedule": frozenset[str](),
+    "logger": frozenset[str](),
+}
+"""The groups that choose a component, and the parameters that the program gives it."""
+
+NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
+"""Keys that say where a trial writes or finds things, not what it computes."""
+
+NOT_OFFERED = {
+    "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
+    "use the largest batch_size that fits and re-tune lr for it",
+    "gradient_accumulation_steps": "gradient accumulation gives no throughput and is not offered (A5): "
+    "use the largest batch_size that fits and re-tune lr for it",
+    "early_stopping": "a trial runs a fixed number of steps and the best checkpoint is chosen afterwards (D3): "
+    "set max_steps, and keep_best for how many checkpoints to keep",
+    "patience": "a trial runs a fixed number of steps and the best checkpoint is chosen afterwards (D3): "
+    "set max_steps, and keep_best for how many checkpoints to keep",
+    "max_epochs": "everything is counted in optimizer steps, so that batch sizes can be compared (A6): set max_steps",
+    "epochs": "everything is counted in optimizer steps, so that batch sizes can be compared (A6): set max_steps",
+    "num_epochs": "everything is counted in optimizer steps, so that batch sizes can be compared (A6): set max_steps",
+}
+"""Keys that people reach for and the playbook advises against, with the rule and what to use instead."""
+
+
+class ObjectiveConfig(BaseModel):
+    """The validation number that ranks trials."""
+
+    model_config = STRICT
+
+    metric: Annotated[str, Field(min_length=1)]
+    mode: Literal["min", "max"]
+
+
+class TrainerConfig(BaseModel):
+    """Where and in which arithmetic the trial runs."""
+
+    model_config = STRICT
+
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    # fp16 is not among them: its loss scaling skips steps and scales the gradient norm that we log and clip.
+    precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
+    num_threads: PositiveInt | Literal["auto"]
+    callbacks: dict[str, Any] = {}
+
+
+class _Settings(BaseModel):
+    """The top-level keys, without the blocks of components."""
+
+    model_config = STRICT
+
+    lr: PositiveFloat
+    batch_size: PositiveInt
+    max_steps: PositiveInt
+    eval_every: PositiveInt
+    warmup_steps: NonNegativeInt
+    clip_norm: PositiveFloat | None
+    keep_best: NonNegativeInt
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    objective: ObjectiveConfig
+    trainer: TrainerConfig
+    output_root: Annotated[str, Field(min_length=1)]
+    output_dir: Annotated[str, Field(min_length=1)] | None
+    resume: Literal["auto", "force"]
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Config:
+    """One trial, checked. The field names are the config keys; the glossary has their meaning."""
+
+    lr: float
+    batch_size: int
+    max_steps: int
+    eval_every: int
+    warmup_steps: int
+    clip_norm: float | None
+    keep_best: int
+    seed: int
+    objective: ObjectiveConfig
+    trainer: TrainerConfig
+    callbacks: Mapping[str, Component]
+    output_root: str
+    output_dir: str | None
+    resume: Literal["auto", "force"]
+    overwrite: bool
+    task: Component
+    data: Component
+    model: Component
+    optimizer: Component
+    schedule: Component
+    logger: Component
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run: warmup is prepended to `max_steps` (E6)."""
+        return self.warmup_steps + self.max_steps
+
+    def plain(self) -> dict[str, Any]:
+        """The config as plain containers, in the order of `conf/train.yaml`; what `config.yaml` holds."""
+        trainer = self.trainer.model_dump() | {"callbacks": {k: c.plain() for k, c in self.callbacks.items()}}
+        settings = {name: getattr(self, name) for name in _Settings.model_fields}
+        blocks = {name: getattr(self, name).plain() for name in SUPPLIED}
+        return settings | {"objective": self.objective.model_dump(), "trainer": trainer} | blocks
+
+    def identity(self) -> dict[str, Any]:
+        """The flat config (`model.width: 64`) without the keys that do not change what is computed."""
+        return identity(self.plain())
+
+    def fingerprint(self) -> str:
+        """Ten hexadecimal digits of a hash of `identity()`: the same trial has the same, whatever its paths."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def load_config(plain: Mapping[str, Any]) -> Config:
+    """A checked `Config` from resolved plain containers.
+
+    Raises:
+        InputError: a line for each fault: the key, the value and what is allowed.
+    """
+    _refuse_what_is_not_offered(plain)
+    settings = {name: value for name, value in plain.items() if name not in SUPPLIED}
+    known = [*_Settings.model_fields, *SUPPLIED]
+    for name in settings:
+        if name not in known:
+            raise InputError(unknown_key(str(name), known))
+    checked = validate(_Settings, settings)
+    blocks = {name: components.check(plain.get(name), name, supplied) for name, supplied in SUPPLIED.items()}
+    callbacks = {
+        name: components.check(block, join("trainer.callbacks", name))
+        for name, block in checked.trainer.callbacks.items()
+    }
+    _refuse_early_stopping(callbacks)
+    values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}
+    return Config(**values | blocks, callbacks=callbacks)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The plain containers of a run's `config.yaml`. Only data is read: no tag of the file can make an object."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as a config: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path} is not a run's config: a mapping of keys is needed")
+    return loaded
+
+
+def dump_config(plain: Mapping[str, Any]) -> str:
+    """The text of a `config.yaml`."""
+    return yaml.safe_dump(dict(plain), sort_keys=False, default_flow_style=None, width=120)
+
+
+def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """See `Config.identity`."""
+    return {
+        key: value
+        for key, value in flatten(plain)
+        if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
+    }
+
+
+def flatten(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`(dotted key, value)` of every leaf; an empty block is a leaf."""
+    for name, value in plain.items():
+        key = join(prefix, name)
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, key)
+        else:
+            yield key, value
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two flat configs: `lr: 0.1 there, 0.2 here`, in the order of the keys."""
+    missing = object()
+    lines = []
+    for key in sorted({*there, *here}):
+        old, new = there.get(key, missing), here.get(key, missing)
+        if old != new:
+            words = ["absent" if value is missing else show(value) for value in (old, new)]
+            lines.append(f"{key}: {words[0]} there, {words[1]} here")
+    return lines
+
+
+def _refuse_what_is_not_offered(plain: Mapping[str, Any]) -> None:
+    for key, value in flatten(plain):
+        reason = NOT_OFFERED.get(key.rpartition(".")[2])
+        if reason and not key.startswith("trainer.callbacks."):
+            raise InputError(f"{key}={show(value)}: {reason}")
+
+
+def _refuse_early_stopping(callbacks: Mapping[str, Component]) -> None:
+    for name, callback in callbacks.items():
+        if callback.target.endswith(".EarlyStopping"):
+            raise InputError(f"trainer.callbacks.{name}={callback.target}: {NOT_OFFERED['early_stopping']}")

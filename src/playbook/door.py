@@ -1,0 +1,162 @@
+"""Between Hydra and the program: what every script does before and after its work.
+
+A door is a `hydra.main` function run by `open_door`, which turns bad input into one line and exit code 2. Inside,
+`trial_config` makes the checked `Config` of the trial from what Hydra composed. Nothing here imports torch, so that
+`--help` and `--cfg job` answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from playbook.config import NOT_OFFERED, Config, flatten, load_config
+from playbook.errors import InputError
+from playbook.validation import unknown_key
+
+CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def open_door(main: Callable[[], Any]) -> NoReturn:
+    """Runs a `hydra.main` function and ends the process: 0 done, 1 crash, 2 bad input, 130 interrupted.
+
+    With HYDRA_FULL_ERROR=1 in the environment, bad input also shows where it was found out.
+    """
+    global _show_traceback
+    _show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    try:
+        with refusing_bad_input():
+            main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+_show_traceback = False
+
+
+@contextmanager
+def refusing_bad_input() -> Iterator[None]:
+    """Bad input within ends the process with its lines and exit code 2.
+
+    `open_door` has one around everything, for what Hydra finds; a `hydra.main` function has one around its work, since
+    Hydra prints the overrides before it hands on an exception. SystemExit passes it.
+    """
+    try:
+        yield
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        if _show_traceback:
+            raise
+        for line in _lines(error):
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def trial_config(cfg: DictConfig) -> Config:
+    """The checked config of the trial that Hydra composed, with its folder named.
+
+    Raises:
+        InputError: a line for each fault. Nothing has been created.
+    """
+    hydra = HydraConfig.get()
+    _refuse_lr_of_another_optimizer(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
+    if missing := OmegaConf.missing_keys(cfg):
+        raise InputError("\n".join(f"{key}: a value is needed; add {key}=<value>" for key in sorted(missing)))
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    config = load_config({str(key): value for key, value in plain.items()})
+    if config.output_dir is None:
+        names = [str(hydra.runtime.choices[group]).replace("/", "_") for group in ("data", "model", "optimizer")]
+        folder = Path(config.output_root) / "runs" / "-".join([*names, config.fingerprint()])
+        config = replace(config, output_dir=str(folder))
+    return config
+
+
+def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """What Hydra would compose for these command-line words, with its own `hydra` block; inside a door or outside."""
+    inside = GlobalHydra.instance().is_initialized()
+    context = nullcontext() if inside else initialize_config_dir(CONFIG_DIR, version_base="1.3")
+    with context:
+        return compose(config_name, overrides=list(overrides), return_hydra_config=True)
+
+
+class RefuseSharedFolder(Callback):
+    """Refuses `output_dir` for many trials, which would all write there. Runs before the sweep makes a file."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """See `hydra.experimental.callback.Callback`."""
+        if config.output_dir is not None:
+            # Hydra logs and swallows an Exception from a callback; SystemExit passes.
+            print(
+                f"error: output_dir={config.output_dir}: with -m each trial has a folder of its own;"
+                " remove it, or set output_root",
+                file=sys.stderr,
+            )
+            sys.exit(BAD_INPUT)
+
+
+def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choices: dict[str, Any]) -> None:
+    """An experiment's lr was found for its own optimizer: another one on the command line needs its own."""
+
+    def without(group: str) -> list[str]:
+        return [word for word in overrides if not re.match(rf"\+?{group}=", word)]
+
+    names_optimizer, names_lr = without("optimizer") != overrides, without("lr") != overrides
+    if choices.get("experiment") is None or not names_optimizer or names_lr:
+        return
+    config_name = str(HydraConfig.get().job.config_name)
+    brought = compose_config(config_name, without("experiment")).lr
+    designed_for = compose_config(config_name, without("optimizer")).hydra.runtime.choices.optimizer
+    if choices["optimizer"] != designed_for and cfg.lr != brought:
+        raise InputError(
+            f"optimizer={choices['optimizer']}: experiment={choices['experiment']} sets lr={cfg.lr} for {designed_for},"
+            f" while {choices['optimizer']} itself brings lr={brought}; say which with lr=<value>"
+        )
+
+
+def _lines(error: Exception) -> list[str]:
+    """What the user reads: our own lines, and of Hydra's the key, the value and what is allowed."""
+    text = str(error)
+    if isinstance(error, InputError):
+        return text.splitlines()
+    missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
+    if isinstance(error, MissingConfigException) and missing:
+        group, option = missing.groups()
+        return [unknown_key(f"{group}={option}", [f"{group}={name}" for name in error.options or []], "option")]
+    if key := re.search(r"Could not override '([^']*)'", text):
+        return [_unknown_override(key.group(1), sys.argv[1:])]
+    return [" ".join(text.split())]
+
+
+def _unknown_override(key: str, words: Sequence[str]) -> str:
+    """Hydra refuses a key that the config does not have without saying which it has: say it, for these options."""
+    block, _, name = key.rpartition(".")
+    if name in NOT_OFFERED:
+        return f"{key}: {NOT_OFFERED[name]}"
+    try:
+        choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith(f"{key}=")]
+        plain = OmegaConf.to_container(compose_config("train", choices), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return f"{key}: there is no such key; --cfg job shows those there are"
+    assert isinstance(plain, dict)
+    del plain["hydra"]
+    known = [leaf for leaf, _ in flatten({str(k): v for k, v in plain.items()}) if leaf.startswith(f"{block}.")]
+    return unknown_key(key, known if block and known else [str(top) for top in plain])

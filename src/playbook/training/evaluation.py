@@ -1,0 +1,59 @@
+"""Exact evaluation: every example of a split counts once, whatever the batch size and the number of ranks (D2, D6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+
+from playbook.data import PassLoader
+from playbook.training.tasks import Task
+
+EVAL_BATCH_SIZE = 1024
+"""Evaluation needs no gradients, so its batch can be large; it is at least the training batch (D2)."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, task: Task, loader: PassLoader, *, autocast: Callable[[], AbstractContextManager[Any]]
+) -> dict[str, float]:
+    """The metrics of `task` over the examples of `loader`, with the model in evaluation mode.
+
+    The loaders of several ranks hold different batches; their sums are added, so that each rank returns the metrics
+    of all examples. `autocast` makes the context of the run's precision. The model's mode is left as it was.
+    """
+    metrics = task.metrics().to(loader.device)
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        for inputs, targets in loader:
+            with autocast():
+                outputs = model(inputs)
+            metrics.update(outputs, targets)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return _flat(metrics.compute())
+
+
+def metric_names(task: Task, split_targets: torch.Tensor) -> list[str]:
+    """The names that `evaluate` would return, found by a metric of one made-up prediction."""
+    metrics = task.metrics()
+    targets = split_targets[:2].cpu()
+    metrics.update(torch.randn(len(targets), task.num_outputs, generator=torch.Generator().manual_seed(0)), targets)
+    return list(_flat(metrics.compute()))
+
+
+def _flat(computed: Mapping[str, Any]) -> dict[str, float]:
+    """Plain floats; a collection flattens the dict of our own metrics already, a tensor of many becomes one each."""
+    flat: dict[str, float] = {}
+    for name, value in computed.items():
+        values = value.tolist() if isinstance(value, torch.Tensor) else value
+        if isinstance(values, list):
+            flat |= {f"{name}/{index}": float(item) for index, item in enumerate(values)}
+        else:
+            flat[name] = float(values)
+    return flat

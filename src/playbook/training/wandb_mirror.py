@@ -1,0 +1,146 @@
+"""Weights & Biases as a mirror of the run: on by default, never a question, never a long wait, never the truth.
+
+Online with a key, offline without one or where the server does not answer in time; `wandb sync` sends an offline run
+later. Written for wandb 0.31.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import wandb
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from playbook.records import PREDICTION_COLUMNS, Result, replace_file
+from playbook.training.mirror import NoMirror
+from playbook.training.recorder import StepRows
+
+TIMEOUT_SECONDS = 10
+STEP = "trainer/global_step"
+IDENTITY = "wandb.json"
+"""In the folder of a run: the id of its W&B run, so that a resumed run goes on there."""
+
+
+class WandbMirror(NoMirror):
+    """One W&B run a trial, with the metric names and the steps of its files."""
+
+    def __init__(
+        self,
+        project: str,
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        group: str | None = None,
+        dir: str | None = None,  # W&B's own word
+    ) -> None:
+        self._project = project
+        self._entity = entity
+        self._tags = tags or []
+        self._group = group
+        self._dir = dir
+        self._run: Any = None
+
+    @property
+    def lightning_logger(self) -> Logger | None:  # type: ignore[override]
+        """Lightning's own logger on the same run, for callbacks that log."""
+        return None if self._run is None else WandbLogger(experiment=self._run, log_model=False)
+
+    def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:  # noqa: D102
+        folder = Path(self._dir or run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments: dict[str, Any] = {
+            "project": self._project,
+            "entity": self._entity,
+            "tags": self._tags,
+            "group": self._group,
+            "dir": str(folder),
+            "name": Path(run_dir).name,
+            "id": _run_id(Path(run_dir)),
+            "resume": "allow",
+            "config": dict(config),
+            "reinit": "create_new",  # trials in one process do not log into each other's runs
+        }
+        self._run = _init(arguments, folder)
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
+        objective = config["objective"]
+        self._run.define_metric(objective["metric"], step_metric=STEP, summary=objective["mode"])
+
+    def log_steps(self, rows: StepRows) -> None:  # noqa: D102
+        # W&B turns every number into JSON; Python's own floats are what it does that with fastest.
+        columns = rows.loss.tolist(), rows.grad_norm.tolist(), rows.lr, rows.clipped.tolist()
+        seconds = rows.data_seconds, rows.step_seconds
+        names = ("train/loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds")
+        for index, row in enumerate(zip(*columns, *seconds, strict=True)):
+            self._run.log({STEP: rows.first_step + index, **dict(zip(names, row, strict=True))})
+        norms = rows.grad_norm[np.isfinite(rows.grad_norm)]
+        if len(norms):
+            histogram = wandb.Histogram(np_histogram=np.histogram(norms, bins=32))
+            self._run.log({STEP: rows.first_step + len(rows) - 1, "grad_norm_histogram": histogram})
+
+    def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:  # noqa: D102
+        self._run.log({STEP: step, **metrics})
+        self._predictions = predictions
+
+    def close(self, result: Result | None) -> None:  # noqa: D102
+        if self._run is None:
+            return
+        if result is not None:
+            table = wandb.Table(
+                columns=list(PREDICTION_COLUMNS), data=[[*map(_plain, row)] for row in self._predictions]
+            )
+            self._run.log({"predictions": table})
+            self._run.summary.update({name: getattr(result, name) for name in _SUMMARY})
+        # An offline run that is not finished here would be "finished" by whatever ends the process, even a crash.
+        self._run.finish(exit_code=0 if result is not None else 1)
+        self._run = None
+
+
+_SUMMARY = (
+    "status",
+    "reason",
+    "objective",
+    "best_step",
+    "final_objective",
+    "chance",
+    "above_chance",
+    "steps",
+    "seconds",
+)
+
+
+def _init(arguments: dict[str, Any], folder: Path) -> Any:
+    """The run: as WANDB_MODE says, else online if there is a key and the server answers in time, else offline."""
+    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, silent=True, console="off", x_disable_stats=False)
+    if "WANDB_MODE" in os.environ:
+        return wandb.init(**arguments, settings=settings)
+    if wandb.login(prompt=False, verify=False):
+        try:
+            return wandb.init(**arguments, settings=settings)
+        except wandb.errors.Error as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
+            for leftover in (folder / "wandb").glob(f"run-*-{arguments['id']}"):
+                shutil.rmtree(leftover)
+    return wandb.init(**arguments, settings=settings, mode="offline")
+
+
+def _run_id(run_dir: Path) -> str:
+    path = run_dir / IDENTITY
+    try:
+        return cast(str, json.loads(path.read_text(encoding="utf-8"))["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        identity = secrets.token_hex(4)
+        replace_file(path, json.dumps({"id": identity}) + "\n")
+        return identity
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

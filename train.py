@@ -1,0 +1,20 @@
+"""Trains one model into a folder that says how it went: `python train.py [group=option …] [key=value …]`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from playbook.door import CONFIG_DIR, open_door, refusing_bad_input, trial_config
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """One trial; its objective is what Hydra's sweepers see."""
+    with refusing_bad_input():
+        config = trial_config(cfg)
+        from playbook.training import train  # torch and Lightning take seconds: not for --help
+
+        return train(config).objective
+
+
+if __name__ == "__main__":
+    open_door(main)
