@@ -18,8 +18,9 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	touch $@
 
-demo: $(READY) ## train on digits and show the result
-	$(BIN)/python train.py
+demo: $(READY) ## train on digits, and draw how it went
+	$(BIN)/python train.py output_dir=outputs/demo
+	$(BIN)/python scripts/show_run.py run_dir=outputs/demo
 
 test: $(READY) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)

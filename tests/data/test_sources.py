@@ -1,6 +1,5 @@
 """The sources that come with the template: what they hold, and what of it a trial can touch."""
 
-import gzip
 import inspect
 from pathlib import Path
 from typing import get_type_hints
@@ -8,6 +7,7 @@ from typing import get_type_hints
 import numpy as np
 import pytest
 import torch
+from image_files import CIFAR_RECORDS, write_cifar, write_fashion
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
@@ -16,26 +16,6 @@ from playbook.data import CIFAR10, Diabetes, Digits, FashionMNIST, StoredSplit, 
 from playbook.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
-CIFAR_RECORDS = 20
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
-
-
-def write_fashion(folder: Path, part: str, num_images: int, seed: int = 0) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(seed)
-    write_idx(folder / f"{part}-images-idx3-ubyte.gz", random.integers(0, 256, (num_images, 28, 28)))
-    write_idx(folder / f"{part}-labels-idx1-ubyte.gz", np.arange(num_images) % 10)
-
-
-def write_cifar(folder: Path, name: str, seed: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    records = np.random.default_rng(seed).integers(0, 256, (CIFAR_RECORDS, 3073), dtype=np.uint8)
-    records[:, 0] = np.arange(CIFAR_RECORDS) % 10
-    (folder / name).write_bytes(records.tobytes())
 
 
 @pytest.fixture

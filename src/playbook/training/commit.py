@@ -94,6 +94,11 @@ class Commits:
         self._tables = {name: Table(folder, name) for name in (STEPS, EVALS, PREDICTIONS)}
         self._began = perf_counter() - history.seconds
 
+    @property
+    def seconds(self) -> float:
+        """Spent on the trial so far, those before an interruption included."""
+        return perf_counter() - self._began
+
     def commit(self, step: int) -> bool:
         """Evaluate the weights after `step` updates and make everything up to them durable.
 
@@ -106,7 +111,7 @@ class Commits:
         if finite:
             self.history.objectives.append((step, metrics[self._metric]))
         self.history.metrics = metrics
-        self.history.seconds = perf_counter() - self._began
+        self.history.seconds = self.seconds
         self.flush_steps()
         if self._trainer.is_global_zero:
             self._tables[EVALS].append((step, name, value) for name, value in metrics.items())

@@ -21,6 +21,9 @@ class NoMirror:
     lightning_logger: Logger | None = None
     """What the trainer is given, for callbacks that log by themselves."""
 
+    where: str | None = None
+    """Once it is open: where to look at the run, in a line for the user."""
+
     def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:
         """Called once training is certain to begin, with the run's folder and its config as plain containers."""
 

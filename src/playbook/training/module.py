@@ -144,6 +144,11 @@ class TrialModule(pl.LightningModule):
         if self.settings.clip_norm is not None:
             torch._foreach_mul_(grads, (self.settings.clip_norm / norm).clamp(max=1.0))
 
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing: Lightning calls this after the forward pass, when the next loss has been computed beside the old
+        gradients. Here they are freed at the end of their step, as in a plain loop, and their memory is used again.
+        """
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Close the step's record and hand over to the trial, which evaluates and saves when it is due."""
         assert self._loader is not None
@@ -152,6 +157,8 @@ class TrialModule(pl.LightningModule):
         self.recorder.step_seconds.append(now - self._clock)
         self._clock = now
         self.step += 1
+        for param in self._parameters_with_grad:
+            param.grad = None
         self.observer.step_done(self.step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -52,18 +54,23 @@ def train(config: Config, *, verbose: bool = True) -> Result:
     assert config.output_dir is not None, "the door names the folder"
     folder = Path(config.output_dir)
     result = finished_result(folder, config)
+    mirrored = None
     if result is None:
         parts = build(config)
         with locked(folder):
             resume_from, history = begin(folder, config)
             parts.mirror.open(run_dir=str(folder), config=config.plain())
+            mirrored = parts.mirror.where
             try:
                 result = _Run(config, folder, parts, history, verbose).fit(resume_from)
                 write_result(folder, result)
             finally:
                 parts.mirror.close(result)
     if verbose:
-        Console().print(summary(result, str(folder)))
+        console = Console()
+        console.print(summary(result, str(folder)))
+        if mirrored:
+            console.print(f"W&B: {mirrored}", soft_wrap=True, highlight=False)
     return result
 
 
@@ -159,9 +166,10 @@ class _Run:
 
     def fit(self, resume_from: Path | None) -> Result:
         """Train to the end, or to where the trial turns out infeasible."""
+        checkpoint = None if resume_from is None else str(resume_from)
         try:
-            checkpoint = None if resume_from is None else str(resume_from)
-            self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
+            with _without_lightning_advice():
+                self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -243,8 +251,8 @@ class _Run:
         config, history = self._config, self._history
         metric, mode = config.objective.metric, config.objective.mode
         common: dict[str, Any] = {
-            "steps": self._module.step,
-            "seconds": round(history.seconds, 3),
+            "steps": self._module.step if self._infeasible is None else self._infeasible["reason_step"],
+            "seconds": round(self._commits.seconds, 3),
             "metrics": finite(history.metrics),
             "seed": config.seed,
             "objective_metric": metric,
@@ -276,14 +284,28 @@ class _Run:
         return chance, (chance - objective) / (chance - perfect) if chance != perfect else None
 
 
+@contextmanager
+def _without_lightning_advice() -> Iterator[None]:
+    """Lightning's advice is for loops that it designs itself (loaders, epochs, loggers); ours would only distract."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning 2.6, torch 2.13
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
 def _trainer(config: Config, folder: Path, parts: Parts) -> pl.Trainer:
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     on_gpu = parts.device.type == "cuda"
     if on_gpu:  # without it cuBLAS may use a different order of summation each time
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*available but not used.*")
+    with _without_lightning_advice():
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(parts.device.type, parts.device.type),
             devices=[parts.device.index] if on_gpu else 1,

@@ -73,6 +73,13 @@ class WandbMirror(NoMirror):
         objective = config["objective"]
         self._run.define_metric(objective["metric"], step_metric=STEP, summary=objective["mode"])
 
+    @property
+    def where(self) -> str | None:  # type: ignore[override]
+        """The page of an online run, the command that sends an offline one."""
+        if self._run is None or self._run.disabled:
+            return None
+        return self._run.url if not self._run.offline else f"offline; wandb sync {Path(self._run.dir).parent}"
+
     def log_steps(self, rows: StepRows) -> None:  # noqa: D102
         # W&B turns every number into JSON; Python's own floats are what it does that with fastest.
         columns = rows.loss.tolist(), rows.grad_norm.tolist(), rows.lr, rows.clipped.tolist()

@@ -1,0 +1,1 @@
+"""Charts and pages, made from tables alone."""
