@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, open_door, refusing_bad_input, trial_config
+from playbook.door import CONFIG_DIR, one_line_errors, open_door, trial_config
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """One trial; its objective is what Hydra's sweepers see."""
-    with refusing_bad_input():
+    with one_line_errors():
         config = trial_config(cfg)
         from playbook.training import train  # torch and Lightning take seconds: not for --help
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, open_door, refusing_bad_input
+from playbook.door import CONFIG_DIR, one_line_errors, open_door
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="show_run")
 def main(cfg: DictConfig) -> None:
     """Writes curves.svg and curves.html beside the run's files."""
-    with refusing_bad_input():
+    with one_line_errors():
         run_dir, out_dir = cfg.run_dir, cfg.out_dir
         from playbook.report.run_curves import run_curves
         from playbook.training.run import load_run

@@ -69,6 +69,7 @@ class TrainerConfig(BaseModel):
     # fp16 is not among them: its loss scaling skips steps and scales the gradient norm that we log and clip.
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
     num_threads: PositiveInt | Literal["auto"]
+    num_devices: PositiveInt = 1
     callbacks: dict[str, Any] = {}
 
 

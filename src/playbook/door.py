@@ -25,11 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from playbook.config import NOT_OFFERED, Config, flatten, load_config
-from playbook.errors import InputError
+from playbook.errors import CrashError, InputError
 from playbook.validation import unknown_key
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 
+CRASH = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -43,7 +44,7 @@ def open_door(main: Callable[[], Any]) -> NoReturn:
     _show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     try:
-        with refusing_bad_input():
+        with one_line_errors():
             main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -54,20 +55,20 @@ _show_traceback = False
 
 
 @contextmanager
-def refusing_bad_input() -> Iterator[None]:
-    """Bad input within ends the process with its lines and exit code 2.
+def one_line_errors() -> Iterator[None]:
+    """Bad input within ends the process with its lines and exit code 2, a `CrashError` with 1.
 
     `open_door` has one around everything, for what Hydra finds; a `hydra.main` function has one around its work, since
     Hydra prints the overrides before it hands on an exception. SystemExit passes it.
     """
     try:
         yield
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, CrashError, HydraException, OmegaConfBaseException) as error:
         if _show_traceback:
             raise
         for line in _lines(error):
             print(f"error: {line}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        sys.exit(CRASH if isinstance(error, CrashError) else BAD_INPUT)
 
 
 def trial_config(cfg: DictConfig) -> Config:
@@ -135,7 +136,7 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choic
 def _lines(error: Exception) -> list[str]:
     """What the user reads: our own lines, and of Hydra's the key, the value and what is allowed."""
     text = str(error)
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | CrashError):
         return text.splitlines()
     missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
     if isinstance(error, MissingConfigException) and missing:

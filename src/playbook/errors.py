@@ -1,4 +1,4 @@
-"""The one exception for bad input: its message is the line that the user reads."""
+"""What a user reads when something is wrong: each of these carries the line to print."""
 
 from __future__ import annotations
 
@@ -8,4 +8,12 @@ class InputError(ValueError):
 
     The message is one line that names what was given, what is allowed and what to type instead. The command line
     prints it and ends with exit code 2, having written nothing.
+    """
+
+
+class CrashError(RuntimeError):
+    """The world ended a trial: the disk is full, its folder is gone, one of its processes was killed.
+
+    The message is one line that says so, and how to go on from the last commit. The command line prints it and ends
+    with exit code 1.
     """

@@ -23,6 +23,7 @@ from playbook.training.checkpoints import best_path, keep_only, resume_path, ste
 from playbook.training.evaluation import evaluate
 from playbook.training.mirror import NoMirror
 from playbook.training.module import TrialModule
+from playbook.training.ranks import Rank, average_running_statistics
 
 GENERATIONS = 2
 """Checkpoints to resume from that are kept: where the newest turns out damaged, the one before it serves."""
@@ -75,6 +76,7 @@ class Commits:
         module: TrialModule,
         judges: Judges,
         history: History,
+        rank: Rank,
         *,
         metric: str,
         mode: Literal["min", "max"],
@@ -87,6 +89,7 @@ class Commits:
         self._trainer = trainer
         self._module = module
         self._judges = judges
+        self._rank = rank
         self._metric = metric
         self._mode = mode
         self._keep_best = keep_best
@@ -104,6 +107,7 @@ class Commits:
 
         False where a loss or the objective is not finite: the evaluation is recorded, the weights are not kept.
         """
+        average_running_statistics(self._module.model, self._rank)
         metrics = self._evaluate(step)
         predictions = self._predict(step)
         judged = (self._metric, "val/loss", "train/eval_loss")
@@ -113,19 +117,28 @@ class Commits:
         self.history.metrics = metrics
         self.history.seconds = self.seconds
         self.flush_steps()
-        if self._trainer.is_global_zero:
+        if self._rank.is_first:
             self._tables[EVALS].append((step, name, value) for name, value in metrics.items())
             self._tables[PREDICTIONS].append(predictions)
         self._mirror.log_evaluation(step, metrics, predictions)
         if finite:
-            self._save(step)
+            best = [kept for kept, _ in self.history.best(self._mode, self._keep_best)]
+            if step in best:
+                self._trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
+            self._save_to_resume(step)
         self._module.stop_clock()
         return finite
+
+    def save(self, step: int) -> None:
+        """Make everything up to `step` durable without an evaluation, which an undisturbed run would not have here."""
+        self.history.seconds = self.seconds
+        self.flush_steps()
+        self._save_to_resume(step)
 
     def flush_steps(self, until: int | None = None) -> None:
         """Write the rows of the settled steps (before `until`)."""
         rows = self._module.recorder.drain(until)
-        if len(rows) and self._trainer.is_global_zero:
+        if len(rows) and self._rank.is_first:
             self._tables[STEPS].append(rows.rows())
         self._mirror.log_steps(rows)
 
@@ -149,11 +162,9 @@ class Commits:
         described = self._module.task.describe(outputs, targets)
         return [(step, number, *row) for number, row in zip(numbers.tolist(), described, strict=True)]
 
-    def _save(self, step: int) -> None:
-        best = [kept for kept, _ in self.history.best(self._mode, self._keep_best)]
-        if step in best:
-            self._trainer.save_checkpoint(best_path(self._checkpoints, step), weights_only=True)
+    def _save_to_resume(self, step: int) -> None:
         self._trainer.save_checkpoint(resume_path(self._checkpoints, step), weights_only=False)
-        if self._trainer.is_global_zero:
+        if self._rank.is_first:
+            best = [kept for kept, _ in self.history.best(self._mode, self._keep_best)]
             generations = sorted(self._checkpoints.glob("resume_*.ckpt"), key=step_of)[-GENERATIONS:]
             keep_only(self._checkpoints, [*generations, *(best_path(self._checkpoints, kept) for kept in best)])

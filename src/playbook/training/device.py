@@ -8,13 +8,14 @@ import torch
 from pytorch_lightning.__version__ import version as lightning_version
 
 from playbook.errors import InputError
+from playbook.training.ranks import Rank
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `trainer.device` asks for; `auto` is the fastest kind there is.
+def choose_device(name: str, rank: Rank) -> torch.device:
+    """The device of a rank; `auto` is the fastest kind there is.
 
     Raises:
-        InputError: this machine has no such device.
+        InputError: this machine has no such device, or not as many.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -22,21 +23,31 @@ def choose_device(name: str) -> torch.device:
     if not available[name]:
         there = [kind for kind, is_there in available.items() if is_there]
         raise InputError(f"trainer.device={name}: this machine has none; allowed here: auto, {', '.join(there)}")
-    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+    if rank.world_size == 1:
+        return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+    most = {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, rank.world_size)
+    if rank.world_size > most:
+        raise InputError(f"trainer.num_devices={rank.world_size}: this machine has {most} of {name}; allowed is {most}")
+    return torch.device(name, rank.index) if name == "cuda" else torch.device(name)
 
 
-def set_num_threads(num_threads: int | str) -> None:
-    """Threads of an operation on the CPU; they change the last bits of sums, so they are set before the first one."""
+def set_num_threads(num_threads: int | str, world_size: int) -> None:
+    """Threads of an operation on the CPU; they change the last bits of sums, so they are set before the first one.
+
+    `auto` is torch's choice, shared out where several processes train together.
+    """
     if num_threads != "auto":
         torch.set_num_threads(int(num_threads))
+    elif world_size > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // world_size))
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, rank: Rank) -> dict[str, Any]:
     """What besides the config decides a trial's numbers, recorded with its result and compared when it is resumed."""
     return {
         "torch": str(torch.__version__),
         "lightning": lightning_version,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
-        "world_size": 1,
+        "world_size": rank.world_size,
     }

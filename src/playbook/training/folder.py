@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-import warnings
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from playbook.config import Config, difference, dump_config, identity, read_config
 from playbook.errors import InputError
 from playbook.records import CHECKPOINTS, CONFIG, RESULT, STEPS, TABLES, Result, Table, read_result, replace_file
-from playbook.training.checkpoints import SafeCheckpointIO, keep_only, step_of, verify
+from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, step_of
 from playbook.training.commit import History
 
 
@@ -26,7 +27,7 @@ def finished_result(folder: Path, config: Config) -> Result | None:
         return None
     if not folder.is_dir():
         raise InputError(f"output_dir={folder}: this is a file; name a folder")
-    if not any(folder.iterdir()):
+    if all(path.name == f"{CONFIG}.tmp" for path in folder.iterdir()):  # empty, or killed in its first moment
         return None
     if not (folder / CONFIG).exists():
         raise InputError(f"output_dir={folder}: this folder has files and is not a run's; name a new one")
@@ -41,8 +42,11 @@ def finished_result(folder: Path, config: Config) -> Result | None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Makes the folder and keeps other processes from training into it; a dead process does not keep the lock."""
+def locked(folder: Path) -> Iterator[int]:
+    """Makes the folder and keeps other processes from training into it; a dead process does not keep the lock.
+
+    Gives the descriptor that holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -50,46 +54,57 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"output_dir={folder}: another process is training into this folder") from None
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def begin(folder: Path, config: Config) -> tuple[Path | None, History]:
+def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path | None, History]:
     """Bring the folder to its last commit: the checkpoint to go on from, if any, and what the trial remembered there.
 
-    What a crash left half written is removed, and rows past the commit are cut off.
+    What a crash left half written is removed, and rows past the commit are cut off. `here` is the environment.
+
+    Raises:
+        InputError: the run was begun in another environment, where it would have other numbers. Nothing was changed.
     """
     checkpoints = folder / CHECKPOINTS
     if config.overwrite:
         _clear(folder)
-    checkpoints.mkdir(exist_ok=True)
     if not (folder / CONFIG).exists():
         replace_file(folder / CONFIG, dump_config(config.plain()))
-    resume_from, history = _last_commit(checkpoints)
-    keep_only(checkpoints, checkpoints.glob("*.ckpt") if resume_from else [])
+    checkpoints.mkdir(exist_ok=True)
+    resume_from, history = last_commit(folder)
+    if resume_from is not None and config.resume != "force":
+        there = SafeCheckpointIO().load_checkpoint(resume_from)["environment"]
+        if differences := difference(there, here):
+            raise InputError(
+                f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
+                " resume=force goes on all the same"
+            )
+    best = [best_path(checkpoints, step) for step, _ in history.best(config.objective.mode, config.keep_best)]
     step = step_of(resume_from) if resume_from else -1
+    keep_only(checkpoints, [*best, *(path for path in checkpoints.glob("resume_*.ckpt") if step_of(path) <= step)])
     for name in TABLES:
         # A step's row describes the weights before its update: after `step` updates the last row is of step - 1.
         Table(folder, name).cut(step - 1 if name == STEPS else step)
     return resume_from, history
 
 
-def _last_commit(checkpoints: Path) -> tuple[Path | None, History]:
+def last_commit(folder: Path) -> tuple[Path | None, History]:
+    """The newest checkpoint to go on from that can be trusted, and what the trial remembered there."""
+    checkpoints = folder / CHECKPOINTS
     for path in sorted(checkpoints.glob("resume_*.ckpt"), key=step_of, reverse=True):
         try:
-            verify(path)
-        except InputError as error:
-            warnings.warn(f"{error}; going on from the one before it", stacklevel=2)
-            path.unlink()
-        else:
             return path, History.of(SafeCheckpointIO().load_checkpoint(path)["history"])
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            print(f"{error}; going on from the commit before it", file=sys.stderr)
     return None, History()
 
 
 def _clear(folder: Path) -> None:
     """Delete the files of a run and no others; the result first, so that a half cleared folder counts as unfinished."""
-    for name in (RESULT, *TABLES, CONFIG):
+    for name in (RESULT, *TABLES):
         (folder / name).unlink(missing_ok=True)
     if (folder / CHECKPOINTS).exists():
         keep_only(folder / CHECKPOINTS, [])
+    (folder / CONFIG).unlink(missing_ok=True)

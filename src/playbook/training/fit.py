@@ -1,0 +1,292 @@
+"""Trains a trial with Lightning, decides at the end of each step what is due, and says at the end how it went."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+
+from playbook.config import Config
+from playbook.data import PassLoader, StepLoader, fixed_sample
+from playbook.records import Result, finite
+from playbook.training.checkpoints import SafeCheckpointIO, step_of
+from playbook.training.commit import Commits, History, Judges
+from playbook.training.device import environment
+from playbook.training.evaluation import EVAL_BATCH_SIZE
+from playbook.training.interrupts import Interrupts
+from playbook.training.module import SETTLE_EVERY, StepSettings, TrialModule
+from playbook.training.parts import Parts
+from playbook.training.progress import TrialProgress
+from playbook.training.ranks import any_of
+
+TRAINING_SAMPLE = 2048
+"""Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
+KEPT_EXAMPLES = 64
+"""Validation examples whose predictions are kept at every evaluation (D2)."""
+
+
+class Fit:
+    """One trial on one rank, from where `history` ends."""
+
+    def __init__(
+        self, config: Config, folder: Path, parts: Parts, history: History, interrupts: Interrupts, verbose: bool
+    ) -> None:
+        self._config = config
+        self._parts = parts
+        self._history = history
+        self._interrupts = interrupts
+        self._infeasible: dict[str, Any] | None = None
+        self._stopped = False
+        self._progress = TrialProgress(
+            total_steps=config.total_steps,
+            batch_size=config.batch_size,
+            objective=config.objective.metric,
+            enabled=verbose and parts.rank.is_first,
+        )
+        self._module = TrialModule(
+            parts.model,
+            parts.task,
+            parts.optimizer,
+            parts.schedule,
+            StepSettings(config.lr, config.max_steps, config.warmup_steps, config.clip_norm, config.seed),
+            self._loader,
+        )
+        self._module.observer = self
+        self._trainer = _trainer(config, folder, parts)
+        self._commits = Commits(
+            folder,
+            self._trainer,
+            self._module,
+            self._judges(),
+            history,
+            parts.rank,
+            metric=config.objective.metric,
+            mode=config.objective.mode,
+            keep_best=config.keep_best,
+            mirror=parts.mirror,
+        )
+
+    def run(self, resume_from: Path | None) -> Result | None:
+        """Train to the end, or to where the trial turns out infeasible; None where a signal stopped it before."""
+        self._module.step = 0 if resume_from is None else step_of(resume_from)
+        if self._module.step < self._config.total_steps:
+            self._train(resume_from)
+        return None if self._stopped else self._result()
+
+    def _train(self, resume_from: Path | None) -> None:
+        checkpoint = None if resume_from is None else str(resume_from)
+        try:
+            with _without_lightning_advice():
+                self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._give_up("out_of_memory", self._module.step, str(error).splitlines()[0])
+        finally:
+            self._progress.stop()
+
+    def started(self, step: int) -> None:
+        """See `Observer`."""
+        self._interrupts.take_back()
+        self._progress.start(step)
+        if step == 0:
+            self._commit(0)
+
+    def step_done(self, step: int) -> None:
+        """See `Observer`."""
+        due = step % self._config.eval_every == 0 or step == self._config.total_steps
+        alone = self._parts.rank.world_size == 1
+        settles = due or step % SETTLE_EVERY == 0
+        # Ranks must agree to stop, which they do where they communicate anyway.
+        asked = self._interrupts.signum is not None
+        stops = asked if alone else settles and any_of(asked, self._parts.rank, self._parts.device)
+        if settles or stops:
+            bad = self._module.recorder.settle()
+            if bad is not None:
+                self._commits.flush_steps(until=bad + 1)
+                self._give_up("diverged", bad, "the training loss or the norm of its gradient is not finite")
+                return
+        if due:
+            self._commit(step)
+        if stops and step < self._config.total_steps:
+            self._stop(step, saved=due or alone)
+        elif self._progress.is_due(monotonic()):
+            self._progress.show(step, self._module.recorder.last_loss)
+
+    def state(self) -> dict[str, Any]:
+        """See `Observer`."""
+        return {
+            "history": self._history.plain(),
+            "hyper_parameters": self._config.plain(),
+            "environment": environment(self._parts.device, self._parts.rank),
+            "shape": {
+                "input_shape": list(self._parts.train.input_shape),
+                "num_outputs": self._parts.task.num_outputs,
+                "num_classes": self._parts.source.num_classes,
+            },
+        }
+
+    def _commit(self, step: int) -> None:
+        if self._commits.commit(step):
+            self._progress.evaluated(self._history.objectives[-1][1])
+        else:
+            self._give_up("diverged", step, "the loss of an evaluation is not finite")
+
+    def _give_up(self, reason: str, step: int, message: str) -> None:
+        self._infeasible = {"reason": reason, "reason_step": step, "reason_message": message}
+        self._trainer.should_stop = True
+
+    def _stop(self, step: int, saved: bool) -> None:
+        """End here because of a signal. Several ranks have different batch-norm averages between commits, and to save
+        would be to make them equal at a step where an undisturbed run does not: they go back to the last commit.
+        """
+        if saved and step % self._config.eval_every:
+            self._commits.save(step)
+        self._stopped = True
+        self._trainer.should_stop = True
+        at = step if saved else self._history.objectives[-1][0]
+        if self._parts.rank.is_first:
+            self._progress.stop()
+            total = self._config.total_steps
+            print(f"stopped; saved at step {at} of {total}: the same command goes on from there", file=sys.stderr)
+
+    def _loader(self, start_step: int) -> StepLoader:
+        return StepLoader(
+            self._parts.train,
+            batch_size=self._config.batch_size,
+            seed=self._config.seed,
+            num_steps=self._config.total_steps,
+            start_step=start_step,
+            rank=self._parts.rank.index,
+            world_size=self._parts.rank.world_size,
+            augmentation=self._parts.source.augmentation,
+            num_workers=self._parts.source.num_workers,
+            device=self._parts.device,
+        )
+
+    def _judges(self) -> Judges:
+        parts = self._parts
+        settings: dict[str, Any] = {
+            "batch_size": max(EVAL_BATCH_SIZE, self._config.batch_size),
+            "rank": parts.rank.index,
+            "world_size": parts.rank.world_size,
+            "num_workers": parts.source.num_workers,
+            "device": parts.device,
+        }
+        # Which examples are looked at belongs to the data, not to the trial: trials are compared on the same ones.
+        sample = fixed_sample(parts.train.targets, TRAINING_SAMPLE, seed=0)
+        kept = fixed_sample(parts.validation.targets, KEPT_EXAMPLES, seed=0)
+        inputs, targets = parts.validation.batch(kept)
+        return Judges(
+            PassLoader(parts.validation, **settings),
+            PassLoader(parts.train, indices=sample, **settings),
+            (kept, inputs.to(parts.device), targets.to(parts.device)),
+        )
+
+    def _result(self) -> Result:
+        config, history = self._config, self._history
+        metric, mode = config.objective.metric, config.objective.mode
+        common: dict[str, Any] = {
+            "steps": self._module.step if self._infeasible is None else self._infeasible["reason_step"],
+            "seconds": round(self._commits.seconds, 3),
+            "metrics": finite(history.metrics),
+            "seed": config.seed,
+            "objective_metric": metric,
+            "objective_mode": mode,
+            "environment": environment(self._parts.device, self._parts.rank),
+        }
+        if self._infeasible is not None:
+            common |= self._infeasible
+            return Result(status="infeasible", objective=None, best_step=None, final_objective=None, **common)
+        ((best_step, objective),) = history.best(mode, 1)
+        chance, above_chance = self._chance(objective)
+        return Result(
+            status="complete",
+            objective=objective,
+            best_step=best_step,
+            final_objective=history.objectives[-1][1],
+            chance=chance,
+            above_chance=above_chance,
+            **common,
+        )
+
+    def _chance(self, objective: float) -> tuple[float | None, float | None]:
+        """What chance gets, and how much of the way from there to perfect the trial went (A10)."""
+        split, _, name = self._config.objective.metric.partition("/")
+        levels = self._parts.task.chance(self._parts.validation.targets)
+        if split != "val" or name not in levels:
+            return None, None
+        chance, perfect = levels[name], 0.0 if self._config.objective.mode == "min" else 1.0
+        return chance, (chance - objective) / (chance - perfect) if chance != perfect else None
+
+
+@contextmanager
+def _without_lightning_advice() -> Iterator[None]:
+    """Lightning's advice is for loops that it designs itself (loaders, epochs, loggers); ours would only distract."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning 2.6, torch 2.13
+        # A rank that has no batch of a small evaluation set has nothing to add, which is right.
+        warnings.filterwarnings("ignore", message=r".*was called before the ``update`` method.*")
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _trainer(config: Config, folder: Path, parts: Parts) -> pl.Trainer:
+    on_gpu = parts.device.type == "cuda"
+    world_size = parts.rank.world_size
+    if on_gpu:  # without it cuBLAS may sum in a different order each time
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    devices: Any = world_size
+    if on_gpu:
+        devices = list(range(world_size)) if world_size > 1 else [parts.device.index]
+    with _without_lightning_advice():
+        trainer = pl.Trainer(
+            accelerator={"cuda": "gpu"}.get(parts.device.type, parts.device.type),
+            devices=devices,
+            # Running averages are made equal at commits, by us: broadcasting the first rank's would lose the others'.
+            strategy=DDPStrategy(broadcast_buffers=False) if world_size > 1 else "auto",
+            precision=config.trainer.precision,
+            max_steps=config.total_steps,
+            max_epochs=-1,
+            deterministic="warn" if on_gpu else None,
+            logger=parts.mirror.lightning_logger or False,
+            callbacks=parts.callbacks,
+            # The environment is named so that none is detected: inside Slurm, Lightning would requeue the job itself.
+            plugins=[SafeCheckpointIO(), TorchElasticEnvironment() if world_size > 1 else LightningEnvironment()],
+            default_root_dir=str(folder),
+            limit_val_batches=0,  # evaluation is ours: at step 0, at the interval and at the end, always
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    if world_size > 1:
+        # Lightning 2.6 has all ranks wait for one another at every step to agree on SIGTERM; ours do when they settle.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch's words on the CPU

@@ -1,0 +1,81 @@
+"""Everything that a config names, built and found to fit together, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from playbook.config import Config
+from playbook.data import Source, Split
+from playbook.errors import InputError
+from playbook.optim import Schedule, parameter_groups
+from playbook.randomness import Stream, fold_in
+from playbook.training.device import choose_device, set_num_threads
+from playbook.training.evaluation import metric_names
+from playbook.training.mirror import NoMirror
+from playbook.training.ranks import Rank
+from playbook.training.tasks import Task
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a trial is made of, on one rank."""
+
+    rank: Rank
+    device: torch.device
+    source: Source
+    train: Split
+    validation: Split
+    task: Task
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    mirror: NoMirror
+    callbacks: list[pl.Callback]
+
+
+def build(config: Config, rank: Rank) -> Parts:
+    """The parts of a trial; the model's weights depend on `config.seed` alone, not on the rank.
+
+    Raises:
+        InputError: a part cannot be built as the config says.
+    """
+    set_num_threads(config.trainer.num_threads, rank.world_size)
+    device = choose_device(config.trainer.device, rank)
+    if config.batch_size % rank.world_size:
+        raise InputError(
+            f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
+            f" allowed is a multiple of {rank.world_size}"
+        )
+    source: Source = config.data.build()
+    train, validation = source.load("train"), source.load("val")
+    task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
+    _check_objective(config, task, validation)
+    torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
+    model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    schedule: Schedule = config.schedule.build()
+    schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
+    return Parts(
+        rank=rank,
+        device=device,
+        source=source,
+        train=train,
+        validation=validation,
+        task=task,
+        model=model,
+        optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
+        schedule=schedule,
+        mirror=config.logger.build() if rank.is_first else NoMirror(),
+        callbacks=[callback.build() for callback in config.callbacks.values()],
+    )
+
+
+def _check_objective(config: Config, task: Task, validation: Split) -> None:
+    names = [f"val/{name}" for name in metric_names(task, validation.targets) if not name.startswith("examples/")]
+    known = [*names, "train/error", "train/eval_loss"]
+    if config.objective.metric not in known:
+        shown = ", ".join(name for name in known if name.count("/") == 1)
+        raise InputError(f"objective.metric={config.objective.metric}: this task has {shown}")
