@@ -7,7 +7,7 @@ then is anything deleted. Killed anywhere, the run goes on from the last commit 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -143,10 +143,9 @@ class Commits:
         self._mirror.log_steps(rows)
 
     def _evaluate(self, step: int) -> dict[str, float]:
-        autocast: Callable[[], Any] = self._trainer.precision_plugin.forward_context
-        model, task = self._module.model, self._module.task
-        validation = evaluate(model, task, self._judges.validation, autocast=autocast)
-        training = evaluate(model, task, self._judges.training_sample, autocast=autocast)
+        model, task, precision = self._module.model, self._module.task, self._trainer.precision_plugin
+        validation = evaluate(model, task, self._judges.validation, precision=precision)
+        training = evaluate(model, task, self._judges.training_sample, precision=precision)
         sizes_said = step > 0  # how many examples a class has does not change
         metrics = {f"val/{n}": v for n, v in validation.items() if not (sizes_said and n.startswith("examples/"))}
         # `train/loss` is the loss of a training step; this one is of a fixed sample, without dropout or augmentation.
@@ -156,8 +155,9 @@ class Commits:
     def _predict(self, step: int) -> list[tuple[Any, ...]]:
         numbers, inputs, targets = self._judges.examples
         self._module.eval()
-        with self._trainer.precision_plugin.forward_context():
-            outputs = self._module.model(inputs)
+        precision = self._trainer.precision_plugin
+        with precision.forward_context():
+            outputs = self._module.model(precision.convert_input(inputs))
         self._module.train()
         described = self._module.task.describe(outputs, targets)
         return [(step, number, *row) for number, row in zip(numbers.tolist(), described, strict=True)]

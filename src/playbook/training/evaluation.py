@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning.plugins.precision.precision import Precision
 from torch import nn
 
 from playbook.data import PassLoader
@@ -17,22 +17,22 @@ EVAL_BATCH_SIZE = 1024
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, task: Task, loader: PassLoader, *, autocast: Callable[[], AbstractContextManager[Any]]
-) -> dict[str, float]:
+def evaluate(model: nn.Module, task: Task, loader: PassLoader, *, precision: Precision) -> dict[str, float]:
     """The metrics of `task` over the examples of `loader`, with the model in evaluation mode.
 
     The loaders of several ranks hold different batches; their sums are added, so that each rank returns the metrics
-    of all examples. `autocast` makes the context of the run's precision. The model's mode is left as it was.
+    of all examples. `precision` is the run's arithmetic. The model's mode is left as it was.
     """
-    metrics = task.metrics().to(loader.device)
+    # Sums are in float64, which Apple's GPUs do not have.
+    judge = torch.device("cpu") if loader.device.type == "mps" else loader.device
+    metrics = task.metrics().to(judge)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         for inputs, targets in loader:
-            with autocast():
-                outputs = model(inputs)
-            metrics.update(outputs, targets)
+            with precision.forward_context():
+                outputs = model(precision.convert_input(inputs))
+            metrics.update(outputs.to(judge), targets.to(judge))
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -17,9 +17,10 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 
 from playbook.config import Config
-from playbook.data import PassLoader, StepLoader, fixed_sample
+from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
 from playbook.records import Result, finite
 from playbook.training.checkpoints import SafeCheckpointIO, step_of
 from playbook.training.commit import Commits, History, Judges
@@ -188,6 +189,8 @@ class Fit:
         # Which examples are looked at belongs to the data, not to the trial: trials are compared on the same ones.
         sample = fixed_sample(parts.train.targets, TRAINING_SAMPLE, seed=0)
         kept = fixed_sample(parts.validation.targets, KEPT_EXAMPLES, seed=0)
+        _check_for_skew("the fixed training sample", parts.train.targets[sample], parts.train.targets)
+        _check_for_skew("the validation split", parts.validation.targets, parts.train.targets)
         inputs, targets = parts.validation.batch(kept)
         return Judges(
             PassLoader(parts.validation, **settings),
@@ -230,6 +233,16 @@ class Fit:
             return None, None
         chance, perfect = levels[name], 0.0 if self._config.objective.mode == "min" else 1.0
         return chance, (chance - objective) / (chance - perfect) if chance != perfect else None
+
+
+def _check_for_skew(name: str, few: Tensor, many: Tensor) -> None:
+    distance = skew(few, many)
+    if distance > SKEW_LIMIT:
+        print(
+            f"warning: the targets of {name} are distributed otherwise than those of the training split"
+            f" (distance {distance:.2f} of 1): what is measured on it may not hold (D2)",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

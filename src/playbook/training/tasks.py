@@ -161,9 +161,9 @@ class ClassificationMetrics(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Outputs (n, classes), targets int64 (n,)."""
-        losses = F.cross_entropy(outputs.float(), targets, reduction="none")
+        losses = F.cross_entropy(outputs.double(), targets, reduction="none")
         hits = targets[outputs.argmax(-1) == targets]
-        self.loss_sum += losses.double().sum()
+        self.loss_sum += losses.sum()
         self.correct += torch.bincount(hits, minlength=len(self.correct))
         self.examples += torch.bincount(targets, minlength=len(self.examples))
 
