@@ -1,0 +1,65 @@
+"""A room imports only rooms below it, so that a fork can replace `data/` and `models/` and touch nothing above them."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "playbook"
+
+MAY_IMPORT = {
+    "errors": set(),
+    "randomness": set(),
+    "models": set(),
+    "report": set(),  # charts of tables: whoever has the tables calls it
+    "validation": {"errors"},
+    "records": {"errors"},
+    "components": {"errors", "validation"},
+    "config": {"errors", "validation", "components"},
+    "data": {"errors", "randomness"},
+    "optim": {"errors"},
+    "training": {"errors", "randomness", "records", "components", "config", "data", "optim"},
+    "door": {"errors", "validation", "config"},
+}
+TORCH_FREE = ("errors", "randomness", "validation", "records", "components", "config", "door", "report")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports anywhere, as a dotted path."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def files_of(room: str) -> list[Path]:
+    module = PACKAGE / f"{room}.py"
+    return [module] if module.exists() else sorted((PACKAGE / room).rglob("*.py"))
+
+
+def rooms_of(names: set[str]) -> set[str]:
+    """The rooms among imported names; `from playbook import components` is an import of `components` too."""
+    parts = [name.split(".") for name in names if name.startswith("playbook.")]
+    return {part[1] for part in parts} & set(MAY_IMPORT)
+
+
+def test_every_file_has_a_room():
+    here = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert here - {"__init__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_rooms_below(room):
+    for path in files_of(room):
+        assert rooms_of(imports(path)) <= MAY_IMPORT[room] | {room}, path
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_what_answers_at_once_imports_no_torch(room):
+    heavy = ("torch", "pytorch_lightning", "torchmetrics", "wandb", "optuna", "sklearn", "scipy")
+    for path in files_of(room):
+        assert not {name.split(".")[0] for name in imports(path)} & set(heavy), path
