@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
@@ -40,11 +40,13 @@ class Component:
         accepted = takes(cls)
         used = {name: value for name, value in supplied.items() if accepted is None or name in accepted}
         try:
-            return cls(**used, **{name: _build_inner(value, self.key) for name, value in self.arguments.items()})
+            return cls(
+                **used, **{name: _build_inner(value, join(self.key, name)) for name, value in self.arguments.items()}
+            )
         except InputError:
             raise
         except ValueError as error:
-            words = str(error)
+            words = " ".join(str(error).split())
             raise InputError(words if words.startswith(f"{self.key}.") else f"{self.key}: {words}") from error
 
     def plain(self) -> dict[str, Any]:
@@ -63,12 +65,14 @@ def check(block: Any, key: str, supplied: frozenset[str] = frozenset()) -> Compo
     if not isinstance(block, Mapping) or "_target_" not in block:
         raise InputError(f"{key}={show(block)}: a block with a _target_ is needed; choose one with {key}=<option>")
     given = {str(name): value for name, value in block.items() if name != "_target_"}
-    for path, target in _targets(block, key):
-        resolve(target, path)
+    for path, inner in _inner_blocks(given, key):
+        check(inner, path)
     cls = resolve(block["_target_"], key)
     for name in sorted(supplied.intersection(given)):
         raise InputError(f"{join(key, name)}={show(given[name])}: the program supplies this; remove it")
-    checked = validate(_schema(cls, supplied), given, key)
+    # What holds a block with a _target_ becomes an instance when it is built; the signature speaks of that instance.
+    plain = {name: value for name, value in given.items() if not any(_inner_blocks(value, key))}
+    checked = validate(_schema(cls, supplied, given.keys() - plain.keys()), given, key)
     values = {name: getattr(checked, name) for name in given}
     return Component(key=key, target=str(block["_target_"]), arguments=values)
 
@@ -94,7 +98,8 @@ def resolve(target: Any, key: str) -> type:
         raise InputError(f"{given}: there is no module {error.name}") from None
     except AttributeError:
         raise InputError(f"{given}: {module_name} has no {name}") from None
-    if not inspect.isclass(found) or not f"{found.__module__}.".startswith(TRUSTED_PREFIXES):
+    home = f"{getattr(found, '__module__', '')}."
+    if not inspect.isclass(found) or not home.startswith(TRUSTED_PREFIXES) or issubclass(found, BaseException):
         raise InputError(f"{given}: this is no class of {' '.join(TRUSTED_PREFIXES)}")
     return found
 
@@ -107,7 +112,7 @@ def takes(cls: type) -> frozenset[str] | None:
     return frozenset(parameter.name for parameter in parameters)
 
 
-def _schema(cls: type, supplied: frozenset[str]) -> type[BaseModel]:
+def _schema(cls: type, supplied: frozenset[str], built: Set[str]) -> type[BaseModel]:
     """A pydantic model of the parameters of `cls` that a config block may set."""
     hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     fields: dict[str, Any] = {}
@@ -115,21 +120,21 @@ def _schema(cls: type, supplied: frozenset[str]) -> type[BaseModel]:
         positional_or_keyword = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if positional_or_keyword and name not in supplied:
             default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
+            fields[name] = (Any if name in built else hints.get(name, Any), default)
     config = STRICT | ConfigDict(extra="allow" if takes(cls) is None else "forbid", validate_default=False)
     return create_model(cls.__name__, __config__=config, **fields)
 
 
-def _targets(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every `_target_` in a block, however deep, with the key of its block."""
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            yield path, value["_target_"]
+def _inner_blocks(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The outermost blocks with a `_target_` in a value, each with its key."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        yield path, value
+    elif isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _targets(inner, join(path, name))
+            yield from _inner_blocks(inner, join(path, name))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _targets(inner, f"{path}[{index}]")
+            yield from _inner_blocks(inner, f"{path}[{index}]")
 
 
 def _build_inner(value: Any, key: str) -> Any:
@@ -139,5 +144,5 @@ def _build_inner(value: Any, key: str) -> Any:
             return check(value, key).build()
         return {name: _build_inner(inner, join(key, name)) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_build_inner(inner, key) for inner in value]
+        return [_build_inner(inner, f"{key}[{index}]") for index, inner in enumerate(value)]
     return value

@@ -51,6 +51,14 @@ NOT_OFFERED = {
 """Keys that people reach for and the playbook advises against, with the rule and what to use instead."""
 
 
+CALLBACKS_NOT_OFFERED = {
+    "EarlyStopping": NOT_OFFERED["early_stopping"],
+    "GradientAccumulationScheduler": NOT_OFFERED["accumulate_grad_batches"],
+    "ModelCheckpoint": "the best checkpoints are kept, ranked with their own evaluation (D3): set keep_best",
+}
+"""Lightning's callbacks that do what the playbook advises against, or what is done already."""
+
+
 class ObjectiveConfig(BaseModel):
     """The validation number that ranks trials."""
 
@@ -68,7 +76,7 @@ class TrainerConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"]
     # fp16 is not among them: its loss scaling skips steps and scales the gradient norm that we log and clip.
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
-    num_threads: PositiveInt | Literal["auto"]
+    num_threads: Annotated[int, Field(gt=0, le=1024)] | Literal["auto"]
     num_devices: PositiveInt = 1
     callbacks: dict[str, Any] = {}
 
@@ -78,14 +86,14 @@ class _Settings(BaseModel):
 
     model_config = STRICT
 
-    lr: PositiveFloat
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # beyond is beyond float32
     batch_size: PositiveInt
     max_steps: PositiveInt
     eval_every: PositiveInt
     warmup_steps: NonNegativeInt
     clip_norm: PositiveFloat | None
     keep_best: NonNegativeInt
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     objective: ObjectiveConfig
     trainer: TrainerConfig
     output_root: Annotated[str, Field(min_length=1)]
@@ -153,14 +161,14 @@ def load_config(plain: Mapping[str, Any]) -> Config:
     known = [*_Settings.model_fields, *SUPPLIED]
     for name in settings:
         if name not in known:
-            raise InputError(unknown_key(str(name), known))
+            raise InputError(unknown_key(str(name), known, given=f"{name}={show(settings[name])}"))
     checked = validate(_Settings, settings)
     blocks = {name: components.check(plain.get(name), name, supplied) for name, supplied in SUPPLIED.items()}
+    _refuse_callbacks(checked.trainer.callbacks)
     callbacks = {
         name: components.check(block, join("trainer.callbacks", name))
         for name, block in checked.trainer.callbacks.items()
     }
-    _refuse_early_stopping(callbacks)
     values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}
     return Config(**values | blocks, callbacks=callbacks)
 
@@ -219,7 +227,8 @@ def _refuse_what_is_not_offered(plain: Mapping[str, Any]) -> None:
             raise InputError(f"{key}={show(value)}: {reason}")
 
 
-def _refuse_early_stopping(callbacks: Mapping[str, Component]) -> None:
-    for name, callback in callbacks.items():
-        if callback.target.endswith(".EarlyStopping"):
-            raise InputError(f"trainer.callbacks.{name}={callback.target}: {NOT_OFFERED['early_stopping']}")
+def _refuse_callbacks(callbacks: Mapping[str, Any]) -> None:
+    for name, block in callbacks.items():
+        target = str(block.get("_target_", "")) if isinstance(block, Mapping) else ""
+        if reason := CALLBACKS_NOT_OFFERED.get(target.rpartition(".")[2]):
+            raise InputError(f"trainer.callbacks.{name}={target}: {reason}")

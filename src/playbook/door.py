@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from playbook.config import NOT_OFFERED, Config, flatten, load_config
 from playbook.errors import CrashError, InputError
-from playbook.validation import unknown_key
+from playbook.validation import show, unknown_key
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 
@@ -45,6 +47,8 @@ def open_door(main: Callable[[], Any]) -> NoReturn:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     try:
         with one_line_errors():
+            _refuse_dashes(sys.argv[1:])
+            _refuse_options_without_a_name(sys.argv[1:])
             main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -78,6 +82,7 @@ def trial_config(cfg: DictConfig) -> Config:
         InputError: a line for each fault. Nothing has been created.
     """
     hydra = HydraConfig.get()
+    _refuse_what_does_not_resolve(cfg)
     _refuse_lr_of_another_optimizer(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
     if missing := OmegaConf.missing_keys(cfg):
         raise InputError("\n".join(f"{key}: a value is needed; add {key}=<value>" for key in sorted(missing)))
@@ -114,6 +119,18 @@ class RefuseSharedFolder(Callback):
             sys.exit(BAD_INPUT)
 
 
+def _refuse_what_does_not_resolve(cfg: DictConfig) -> None:
+    """OmegaConf's error of an interpolation names what was not found, not where it stands."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    for key, value in flatten({str(name): block for name, block in raw.items()}):
+        try:
+            OmegaConf.select(cfg, key)
+        except OmegaConfBaseException as error:
+            words = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error).splitlines()[0])
+            raise InputError(f"{key}={show(value)}: {words}") from None
+
+
 def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choices: dict[str, Any]) -> None:
     """An experiment's lr was found for its own optimizer: another one on the command line needs its own."""
 
@@ -133,11 +150,32 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choic
         )
 
 
+def _refuse_dashes(words: Sequence[str]) -> None:
+    """`--lr=0.1`: argparse would answer with a page on Hydra's own flags."""
+    _, unknown = get_args_parser().parse_known_args(list(words))
+    for word in unknown:
+        if word.startswith("-"):
+            raise InputError(f"{word}: there is no such flag; type key=value without dashes, such as lr=0.1")
+
+
+def _refuse_options_without_a_name(words: Sequence[str]) -> None:
+    """`model=null`: Hydra raises a plain ValueError that does not say which word it means."""
+    parser = OverridesParser.create()
+    for word in words:
+        if re.match(r"[\w/]*=", word):
+            (override,) = parser.parse_overrides([word])
+            group = override.key_or_group
+            if (Path(CONFIG_DIR) / group).is_dir() and not isinstance(override.value(), (str, list)):
+                raise InputError(f"{word}: type key=value, for a group the name of an option, or leave it out")
+
+
 def _lines(error: Exception) -> list[str]:
     """What the user reads: our own lines, and of Hydra's the key, the value and what is allowed."""
     text = str(error)
     if isinstance(error, InputError | CrashError):
         return text.splitlines()
+    if isinstance(error, OverrideParseException):
+        return [f"{error.override}: type key=value, and quote a value with spaces or special characters: key=\"'a b'\""]
     missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
     if isinstance(error, MissingConfigException) and missing:
         group, option = missing.groups()
@@ -150,14 +188,15 @@ def _lines(error: Exception) -> list[str]:
 def _unknown_override(key: str, words: Sequence[str]) -> str:
     """Hydra refuses a key that the config does not have without saying which it has: say it, for these options."""
     block, _, name = key.rpartition(".")
+    given = next((word for word in words if word.startswith(f"{key}=")), key)
     if name in NOT_OFFERED:
-        return f"{key}: {NOT_OFFERED[name]}"
+        return f"{given}: {NOT_OFFERED[name]}"
     try:
         choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith(f"{key}=")]
         plain = OmegaConf.to_container(compose_config("train", choices), resolve=False)
     except (HydraException, OmegaConfBaseException):
-        return f"{key}: there is no such key; --cfg job shows those there are"
+        return f"{given}: there is no such key; --cfg job shows those there are"
     assert isinstance(plain, dict)
     del plain["hydra"]
     known = [leaf for leaf, _ in flatten({str(k): v for k, v in plain.items()}) if leaf.startswith(f"{block}.")]
-    return unknown_key(key, known if block and known else [str(top) for top in plain])
+    return unknown_key(key, known if block and known else [str(top) for top in plain], given=given)

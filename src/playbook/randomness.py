@@ -31,7 +31,7 @@ def fold_in(seed: int, *words: int) -> int:
     """
     state = _splitmix(seed & _MASK)
     for word in words:
-        state = _splitmix(state ^ _splitmix(word & _MASK))
+        state = _splitmix(state ^ (word & _MASK))  # the seed is mixed before, so that they cannot change places
     return state >> 1
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Table:
     def append(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows, in the order of the columns, and have them on the disk on return."""
         text = "".join(",".join(map(_cell, row)) + "\n" for row in rows)
-        new = not self.path.exists()
+        new = not self.path.exists() or self.path.stat().st_size == 0
         with self.path.open("a", encoding="utf-8", newline="") as file:
             if new:
                 file.write(",".join(self.columns) + "\n")
@@ -100,8 +101,10 @@ class Table:
         """Drop the rows of steps past `keep_until` and a last line that a crash tore."""
         if not self.path.exists():
             return
-        header, *lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        kept = [line for line in lines if line.endswith("\n") and int(line.partition(",")[0]) <= keep_until]
+        with self.path.open(encoding="utf-8", errors="replace", newline="") as file:  # a crash may tear a character
+            text = file.read()
+        header, *rows = _whole_rows(text) or [""]
+        kept = [row for row in rows if int(row.partition(",")[0]) <= keep_until]
         replace_file(self.path, header + "".join(kept))
 
 
@@ -153,6 +156,16 @@ def sync_folder(folder: Path) -> None:
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that JSON can hold."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def _whole_rows(text: str) -> list[str]:
+    """The rows that end; a line break within quotes, of which a whole row has an even number, ends none."""
+    rows, begin = [], 0
+    for end in (match.end() for match in re.finditer("\n", text)):
+        if text.count('"', begin, end) % 2 == 0:
+            rows.append(text[begin:end])
+            begin = end
+    return rows
 
 
 def _cell(value: Any) -> str:

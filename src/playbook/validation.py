@@ -41,20 +41,24 @@ def validate(schema: type[Model], given: Mapping[str, Any], key: str = "") -> Mo
     Raises:
         InputError: a line for each fault: the key, the value and what is allowed.
     """
-    if switches := list(_switches_for_numbers(schema, given, key)):
-        raise InputError("\n".join(switches))
     try:
-        return schema.model_validate(dict(given))
+        checked = schema.model_validate(dict(given))
     except ValidationError as error:
         raise InputError("\n".join(_lines(error, schema, key))) from None
+    if switches := list(_switches_for_numbers(given, checked, key)):
+        raise InputError("\n".join(switches))
+    return checked
 
 
-def unknown_key(path: str, known: Sequence[str], noun: str = "key") -> str:
-    """The line for a key (or an option) that does not exist: the likeliest spelling, then all that there are."""
+def unknown_key(path: str, known: Sequence[str], noun: str = "key", given: str = "") -> str:
+    """The line for a key (or an option) that does not exist: the likeliest spelling, then all that there are.
+
+    `given` is what was typed, where that is more than the path.
+    """
     names = sorted(name for name in known if not name.endswith("_target_"))
     close = difflib.get_close_matches(path, names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"{path}: there is no such {noun}; {hint}there are {', '.join(names) or 'none'}"
+    return f"{given or path}: there is no such {noun}; {hint}there are {', '.join(names) or 'none'}"
 
 
 def join(*parts: Any) -> str:
@@ -66,7 +70,8 @@ def show(value: Any) -> str:
     """A value as one would type it on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _lines(error: ValidationError, schema: type[BaseModel], key: str) -> Iterator[str]:
@@ -79,8 +84,9 @@ def _lines(error: ValidationError, schema: type[BaseModel], key: str) -> Iterato
             continue
         said.add(path)
         if fault["type"] == "extra_forbidden":
-            yield unknown_key(path, [join(key, *fault["loc"][:depth], field) for field in owner.model_fields])
-        elif fault["type"] == "missing":
+            known = [join(key, *fault["loc"][:depth], field) for field in owner.model_fields]
+            yield unknown_key(path, known, given=f"{path}={show(fault['input'])}")
+        elif fault["type"] == "missing" and depth + 1 == len(fault["loc"]):
             yield f"{path}: a value is needed; add {path}=<{_allowed(owner.model_fields[str(name)])}>"
         elif fault["type"] == "value_error":
             yield f"{path}={show(fault['input'])}: {fault['ctx']['error']}" if path else str(fault["ctx"]["error"])
@@ -101,18 +107,25 @@ def _owner(schema: type[BaseModel], location: tuple[int | str, ...]) -> tuple[ty
     return schema, len(location)
 
 
-def _switches_for_numbers(schema: type[BaseModel], given: Mapping[str, Any], key: str) -> Iterator[str]:
-    """`true` where a number is asked for: pydantic would take it for a 1."""
+def _switches_for_numbers(given: Mapping[str, Any], checked: BaseModel, key: str) -> Iterator[str]:
+    """`true` where a number is asked for: pydantic takes it for a 1."""
     for name, value in given.items():
-        field = schema.model_fields.get(name)
-        if field is None:
+        read = getattr(checked, name, value)
+        if isinstance(read, BaseModel) and isinstance(value, Mapping):
+            yield from _switches_for_numbers(value, read, join(key, name))
             continue
-        if isinstance(value, bool):
-            allowed = _allowed(field)
-            if allowed and "true" not in allowed and "anything" not in allowed:
-                yield f"{join(key, name)}={show(value)}: allowed is {allowed}"
-        elif isinstance(value, Mapping) and _is_model(field.annotation):
-            yield from _switches_for_numbers(field.annotation, value, join(key, name))  # type: ignore[arg-type]
+        field = type(checked).model_fields.get(name)
+        for index, (before, after) in _pairs(value, read):
+            if isinstance(before, bool) and not isinstance(after, bool) and field is not None:
+                yield f"{join(key, name)}{index}={show(before)}: allowed is {_allowed(field)}"
+
+
+def _pairs(given: Any, read: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """A value before and after, or each one of a list's with its index."""
+    if isinstance(given, list) and isinstance(read, (list, tuple)):
+        yield from ((f"[{index}]", pair) for index, pair in enumerate(zip(given, read, strict=True)))
+    else:
+        yield "", (given, read)
 
 
 def _is_model(annotation: Any) -> bool:
@@ -140,10 +153,12 @@ def _describe(schema: Mapping[str, Any]) -> str:
     kind = schema.get("type")
     if kind == "array":
         inner = schema.get("items") or {}
+        if "prefixItems" in schema:
+            return f"a list of {len(schema['prefixItems'])}: " + ", ".join(map(_describe, schema["prefixItems"]))
         return f"a list of {_describe(inner)}" if inner else "a list"
     if kind in ("number", "integer"):
         bounds = [
-            f"{sign} {schema[name]:g}"
+            f"{sign} {schema[name]}"
             for name, sign in (
                 ("exclusiveMinimum", ">"),
                 ("minimum", ">="),
@@ -154,5 +169,7 @@ def _describe(schema: Mapping[str, Any]) -> str:
         ]
         noun = "a whole number" if kind == "integer" else "a finite number"
         return " ".join([noun, " and ".join(bounds)]) if bounds else noun
+    if kind == "string" and schema.get("minLength"):
+        return "text that is not empty"
     names = {"boolean": "true or false", "null": "null", "string": "text", "object": "a block of keys"}
     return names.get(str(kind), "anything")

@@ -157,6 +157,11 @@ class Arrays(TensorSource):
         if array.dtype.kind in "iu" and array.ndim == 1:
             if array.min() < 0:
                 raise InputError(f"{self.path}: found class {array.min()} in {name}, expected 0 or more")
+            if array.max() >= array.size:  # identifiers, not labels: the last layer would have an output for each
+                raise InputError(
+                    f"{self.path}: found class {array.max()} in {name} of {array.size} examples, expected classes"
+                    " numbered 0, 1, 2, …; renumber them with numpy.unique(…, return_inverse=True)"
+                )
             return torch.from_numpy(array.astype(np.int64))
         if array.dtype.kind == "f" and array.ndim in (1, 2):
             tensor = torch.from_numpy(array.astype(np.float64))

@@ -51,3 +51,13 @@ def environment(device: torch.device, rank: Rank) -> dict[str, Any]:
         "num_threads": torch.get_num_threads(),
         "world_size": rank.world_size,
     }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory has run out, of a device or of the machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_OUT_OF_MEMORY)
+
+
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc")  # how torch says it, in a RuntimeError

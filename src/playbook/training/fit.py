@@ -24,7 +24,7 @@ from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
 from playbook.records import Result, finite
 from playbook.training.checkpoints import SafeCheckpointIO, step_of
 from playbook.training.commit import Commits, History, Judges
-from playbook.training.device import environment
+from playbook.training.device import environment, is_out_of_memory
 from playbook.training.evaluation import EVAL_BATCH_SIZE
 from playbook.training.interrupts import Interrupts
 from playbook.training.module import SETTLE_EVERY, StepSettings, TrialModule
@@ -92,7 +92,7 @@ class Fit:
             with _without_lightning_advice():
                 self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._give_up("out_of_memory", self._module.step, str(error).splitlines()[0])
         finally:
@@ -298,8 +298,3 @@ def _trainer(config: Config, folder: Path, parts: Parts) -> pl.Trainer:
         # Lightning 2.6 has all ranks wait for one another at every step to agree on SIGTERM; ours do when they settle.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
     return trainer
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch's words on the CPU

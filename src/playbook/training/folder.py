@@ -23,10 +23,14 @@ def finished_result(folder: Path, config: Config) -> Result | None:
     Raises:
         InputError: the folder holds something else. Nothing has been written.
     """
-    if not folder.exists():
+    try:
+        parent = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:  # a name that is too long
+        raise InputError(f"output_dir={folder}: {os.strerror(error.errno or 0)}") from None
+    if not parent.is_dir():
+        raise InputError(f"output_dir={folder}: {parent} is a file; name a folder")
+    if parent != folder:
         return None
-    if not folder.is_dir():
-        raise InputError(f"output_dir={folder}: this is a file; name a folder")
     if all(path.name == f"{CONFIG}.tmp" for path in folder.iterdir()):  # empty, or killed in its first moment
         return None
     if not (folder / CONFIG).exists():

@@ -8,12 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from playbook.components import Component
 from playbook.config import Config
 from playbook.data import Source, Split
 from playbook.errors import InputError
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
-from playbook.training.device import choose_device, set_num_threads
+from playbook.training.device import choose_device, is_out_of_memory, set_num_threads
 from playbook.training.evaluation import metric_names
 from playbook.training.mirror import NoMirror
 from playbook.training.ranks import Rank
@@ -55,7 +56,12 @@ def build(config: Config, rank: Rank) -> Parts:
     task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
-    model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    try:
+        model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(f"model: it does not fit into this machine's memory ({str(error).splitlines()[0]})") from error
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return Parts(
@@ -69,12 +75,23 @@ def build(config: Config, rank: Rank) -> Parts:
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
         schedule=schedule,
         mirror=config.logger.build() if rank.is_first else NoMirror(),
-        callbacks=[callback.build() for callback in config.callbacks.values()],
+        callbacks=[_built_callback(callback) for callback in config.callbacks.values()],
     )
 
 
+def _built_callback(component: Component) -> pl.Callback:
+    callback = component.build()
+    if not isinstance(callback, pl.Callback):
+        raise InputError(f"{component.key}={component.target}: a Lightning callback is needed")
+    return callback
+
+
 def _check_objective(config: Config, task: Task, validation: Split) -> None:
-    names = [f"val/{name}" for name in metric_names(task, validation.targets) if not name.startswith("examples/")]
+    try:
+        found = metric_names(task, validation.targets)
+    except ValueError as error:  # a torchmetrics class that does not fit the task's outputs
+        raise InputError(f"task.metrics: {' '.join(str(error).split())}") from error
+    names = [f"val/{name}" for name in found if not name.startswith("examples/")]
     known = [*names, "train/error", "train/eval_loss"]
     if config.objective.metric not in known:
         shown = ", ".join(name for name in known if name.count("/") == 1)

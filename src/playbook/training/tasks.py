@@ -18,6 +18,7 @@ from torchmetrics import Metric, MetricCollection
 
 from playbook.errors import InputError
 
+OWN_METRICS = frozenset({"error", "loss", "accuracy", "r2", "own"})
 RARE_CLASSES = 20
 """How many classes have their counts logged: all of them up to here, else the rarest."""
 
@@ -34,6 +35,13 @@ class Task(nn.Module):
     def __init__(self, metrics: Mapping[str, Metric] | None) -> None:
         super().__init__()
         self._more_metrics = dict(metrics or {})
+        for name, metric in self._more_metrics.items():
+            if not isinstance(metric, Metric):
+                kind = metric if isinstance(metric, (int, float, str)) else type(metric).__name__
+                raise ValueError(f"task.metrics.{name}={kind}: a torchmetrics class is needed")
+        if taken := OWN_METRICS.intersection(self._more_metrics):
+            name = min(taken)
+            raise ValueError(f"task.metrics.{name}: the task has a metric of this name; give yours another")
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""What the tests share: a trial run in this process, as the command line would run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from playbook.config import Config, load_config
+from playbook.door import compose_config
+
+SMALL = {
+    "logger": "none",
+    "trainer.device": "cpu",
+    "trainer.num_threads": "1",  # the order of summation, and with it the last bits, depend on it
+    "max_steps": "10",
+    "eval_every": "5",
+    "batch_size": "32",
+}
+
+
+def config_of(folder: Path, *overrides: str) -> Config:
+    """The checked config of the command line `overrides`, for a trial in `folder`; small unless they say otherwise."""
+    given = {word.partition("=")[0] for word in overrides}
+    words = [f"{key}={value}" for key, value in SMALL.items() if key not in given]
+    plain = OmegaConf.to_container(compose_config("train", [*words, *overrides]), resolve=True)
+    assert isinstance(plain, dict)
+    del plain["hydra"]
+    return replace(load_config({str(key): value for key, value in plain.items()}), output_dir=str(folder))
+
+
+@pytest.fixture
+def trial_config(tmp_path: Path) -> Callable[..., Config]:
+    """`trial_config("lr=0.1", folder="other")`: see `config_of`; the folder is one of the test's own."""
+    return lambda *overrides, folder="run": config_of(tmp_path / folder, *overrides)
+
+
+@pytest.fixture
+def run_trial(trial_config: Callable[..., Config]) -> Callable[..., object]:
+    """As `trial_config`, and trains it; the run that is in the folder then."""
+    import playbook
+    from playbook.training import train
+
+    def run(*overrides: str, folder: str = "run") -> playbook.Run:
+        config = trial_config(*overrides, folder=folder)
+        train(config, verbose=False)
+        assert config.output_dir is not None
+        return playbook.load_run(config.output_dir)
+
+    return run
