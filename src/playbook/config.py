@@ -86,7 +86,7 @@ class _Settings(BaseModel):
 
     model_config = STRICT
 
-    lr: Annotated[float, Field(gt=0, le=1e30)]  # beyond is beyond float32
+    lr: Annotated[float, Field(gt=0, le=1e38)]  # more is not a float32
     batch_size: PositiveInt
     max_steps: PositiveInt
     eval_every: PositiveInt

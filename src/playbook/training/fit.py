@@ -102,7 +102,7 @@ class Fit:
         """See `Observer`."""
         self._interrupts.take_back()
         self._progress.start(step)
-        if step == 0:
+        if step == 0 and not self._history.objectives:  # not where the run goes on from that very commit
             self._commit(0)
 
     def step_done(self, step: int) -> None:

@@ -62,12 +62,13 @@ class WandbMirror(NoMirror):
             "group": self._group,
             "dir": str(folder),
             "name": Path(run_dir).name,
-            "id": _run_id(Path(run_dir)),
+            "id": _known_id(Path(run_dir)) or secrets.token_hex(4),
             "resume": "allow",
             "config": dict(config),
             "reinit": "create_new",  # trials in one process do not log into each other's runs
         }
         self._run = _init(arguments, folder)
+        replace_file(Path(run_dir) / IDENTITY, json.dumps({"id": arguments["id"]}) + "\n")
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
         objective = config["objective"]
@@ -136,17 +137,16 @@ def _init(arguments: dict[str, Any], folder: Path) -> Any:
             print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
             for leftover in (folder / "wandb").glob(f"run-*-{arguments['id']}"):
                 shutil.rmtree(leftover)
+            arguments["id"] = secrets.token_hex(4)  # wandb's service holds on to the id of the run that it gave up
     return wandb.init(**arguments, settings=settings, mode="offline")
 
 
-def _run_id(run_dir: Path) -> str:
-    path = run_dir / IDENTITY
+def _known_id(run_dir: Path) -> str | None:
+    """The id of the W&B run that an earlier part of this run went to."""
     try:
-        return cast(str, json.loads(path.read_text(encoding="utf-8"))["id"])
+        return cast(str, json.loads((run_dir / IDENTITY).read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError, TypeError):
-        identity = secrets.token_hex(4)
-        replace_file(path, json.dumps({"id": identity}) + "\n")
-        return identity
+        return None
 
 
 def _plain(value: Any) -> Any:
