@@ -115,6 +115,10 @@ class PassLoader:
     def __len__(self) -> int:
         return self._num_batches
 
+    def close(self) -> None:
+        """End the worker processes; left to the garbage collector, each may wait for seconds."""
+        self._batches = ()
+
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches:
             yield _move(batch, self.device)

@@ -27,11 +27,11 @@ def points(seed: int, indices: NDArray[np.integer], dimensions: int) -> NDArray[
     """The points at `indices` (integers ≥ 0, of shape (n,)): float64 of shape (n, dimensions), in [0, 1)."""
     if dimensions < 0:
         raise ValueError(f"dimensions={dimensions}: allowed is 0 or more")
-    indices = np.asarray(indices, dtype=np.int64)
-    if indices.ndim != 1 or (indices < 0).any():
+    whole: NDArray[np.int64] = np.asarray(indices, dtype=np.int64)
+    if whole.ndim != 1 or (whole < 0).any():
         raise ValueError("indices: allowed is a list of whole numbers from 0")
-    columns = [_column(seed, indices, prime) for prime in first_primes(dimensions)]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(indices), 0))
+    columns = [_column(seed, whole, prime) for prime in first_primes(dimensions)]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(whole), 0))
 
 
 def point(seed: int, index: int, dimensions: int) -> NDArray[np.float64]:

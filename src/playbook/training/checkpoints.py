@@ -37,7 +37,12 @@ class SafeCheckpointIO(CheckpointIO):
         temporary = target.with_name(f"{target.name}.tmp")
         with temporary.open("wb") as file:
             seal = _Sealing(file)
-            torch.save(checkpoint, cast("IO[bytes]", seal))
+            try:
+                torch.save(checkpoint, cast("IO[bytes]", seal))
+            except RuntimeError as error:  # torch 2.13 closes the archive that it could not write, and hides why
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
             seal.finish()
             file.flush()
             os.fsync(file.fileno())
@@ -55,10 +60,13 @@ class SafeCheckpointIO(CheckpointIO):
         target = local_path(path)
         verify(target)
         try:
-            return torch.load(target, map_location=map_location or "cpu", weights_only=True)
+            loaded = torch.load(target, map_location=map_location or "cpu", weights_only=True)
         except Exception as error:  # pickle, zip and torch each have their own for a file that is none
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{target} is not a checkpoint of this program: {reason}") from error
+        if not isinstance(loaded, dict):
+            raise InputError(f"{target} is not a checkpoint of this program: it holds a {type(loaded).__name__}")
+        return loaded
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete the file."""

@@ -53,6 +53,9 @@ def environment(device: torch.device, rank: Rank) -> dict[str, Any]:
     }
 
 
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc")  # how torch says it, in a RuntimeError
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory has run out, of a device or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -60,4 +63,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _CPU_OUT_OF_MEMORY)
 
 
-_CPU_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc")  # how torch says it, in a RuntimeError
+def first_line(error: BaseException) -> str:
+    """What an exception says, without the advice that follows."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from playbook.config import Config
 from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
-from playbook.records import Result, finite
+from playbook.records import Result
+from playbook.training import outcome
 from playbook.training.checkpoints import SafeCheckpointIO, step_of
 from playbook.training.commit import Commits, History, Judges
-from playbook.training.device import environment, is_out_of_memory
+from playbook.training.device import environment, first_line, is_out_of_memory
 from playbook.training.evaluation import EVAL_BATCH_SIZE
 from playbook.training.interrupts import Interrupts
 from playbook.training.module import SETTLE_EVERY, StepSettings, TrialModule
@@ -32,6 +33,8 @@ from playbook.training.parts import Parts
 from playbook.training.progress import TrialProgress
 from playbook.training.ranks import any_of
 
+OUT_OF_MEMORY = 99
+"""The exit code by which one of several ranks says so."""
 TRAINING_SAMPLE = 2048
 """Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
 KEPT_EXAMPLES = 64
@@ -94,9 +97,18 @@ class Fit:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._give_up("out_of_memory", self._module.step, str(error).splitlines()[0])
+            if self._parts.rank.world_size > 1:  # the other ranks do not know, and wait for this one
+                sys.exit(OUT_OF_MEMORY)
+            self._module.recorder.settle()
+            self._commits.flush_steps()
+            self._give_up("out_of_memory", self._module.step, first_line(error))
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning makes it an exit code of 1
+                raise error.__context__ from None
+            raise
         finally:
             self._progress.stop()
+            self._commits.close()
 
     def started(self, step: int) -> None:
         """See `Observer`."""
@@ -146,7 +158,7 @@ class Fit:
             self._give_up("diverged", step, "the loss of an evaluation is not finite")
 
     def _give_up(self, reason: str, step: int, message: str) -> None:
-        self._infeasible = {"reason": reason, "reason_step": step, "reason_message": message}
+        self._infeasible = {"reason": reason, "step": step, "message": message}
         self._trainer.should_stop = True
 
     def _stop(self, step: int, saved: bool) -> None:
@@ -199,40 +211,14 @@ class Fit:
         )
 
     def _result(self) -> Result:
-        config, history = self._config, self._history
-        metric, mode = config.objective.metric, config.objective.mode
-        common: dict[str, Any] = {
-            "steps": self._module.step if self._infeasible is None else self._infeasible["reason_step"],
-            "seconds": round(self._commits.seconds, 3),
-            "metrics": finite(history.metrics),
-            "seed": config.seed,
-            "objective_metric": metric,
-            "objective_mode": mode,
+        about: dict[str, Any] = {
+            "seconds": self._commits.seconds,
             "environment": environment(self._parts.device, self._parts.rank),
         }
         if self._infeasible is not None:
-            common |= self._infeasible
-            return Result(status="infeasible", objective=None, best_step=None, final_objective=None, **common)
-        ((best_step, objective),) = history.best(mode, 1)
-        chance, above_chance = self._chance(objective)
-        return Result(
-            status="complete",
-            objective=objective,
-            best_step=best_step,
-            final_objective=history.objectives[-1][1],
-            chance=chance,
-            above_chance=above_chance,
-            **common,
-        )
-
-    def _chance(self, objective: float) -> tuple[float | None, float | None]:
-        """What chance gets, and how much of the way from there to perfect the trial went (A10)."""
-        split, _, name = self._config.objective.metric.partition("/")
-        levels = self._parts.task.chance(self._parts.validation.targets)
-        if split != "val" or name not in levels:
-            return None, None
-        chance, perfect = levels[name], 0.0 if self._config.objective.mode == "min" else 1.0
-        return chance, (chance - objective) / (chance - perfect) if chance != perfect else None
+            return outcome.infeasible(self._config, self._history, **self._infeasible, **about)
+        targets = self._parts.validation.targets
+        return outcome.complete(self._config, self._history, self._parts.task, targets, **about)
 
 
 def _check_for_skew(name: str, few: Tensor, many: Tensor) -> None:

@@ -14,7 +14,7 @@ from playbook.config import Config, difference, dump_config, identity, read_conf
 from playbook.errors import InputError
 from playbook.records import CHECKPOINTS, CONFIG, RESULT, STEPS, TABLES, Result, Table, read_result, replace_file
 from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, step_of
-from playbook.training.commit import History
+from playbook.training.commit import GENERATIONS, History
 
 
 def finished_result(folder: Path, config: Config) -> Result | None:
@@ -58,9 +58,24 @@ def locked(folder: Path) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"output_dir={folder}: another process is training into this folder") from None
+        _held.add(descriptor)
         yield descriptor
     finally:
+        _held.discard(descriptor)
         os.close(descriptor)
+
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked child. A loader's worker outlives a killed trial by seconds, in which it would keep the lock."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path | None, History]:
@@ -74,7 +89,7 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path |
     checkpoints = folder / CHECKPOINTS
     if config.overwrite:
         _clear(folder)
-    if not (folder / CONFIG).exists():
+    if config.overwrite or not (folder / CONFIG).exists():
         replace_file(folder / CONFIG, dump_config(config.plain()))
     checkpoints.mkdir(exist_ok=True)
     resume_from, history = last_commit(folder)
@@ -87,7 +102,8 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path |
             )
     best = [best_path(checkpoints, step) for step, _ in history.best(config.objective.mode, config.keep_best)]
     step = step_of(resume_from) if resume_from else -1
-    keep_only(checkpoints, [*best, *(path for path in checkpoints.glob("resume_*.ckpt") if step_of(path) <= step)])
+    generations = sorted((path for path in checkpoints.glob("resume_*.ckpt") if step_of(path) <= step), key=step_of)
+    keep_only(checkpoints, [*best, *generations[-GENERATIONS:]])
     for name in TABLES:
         # A step's row describes the weights before its update: after `step` updates the last row is of step - 1.
         Table(folder, name).cut(step - 1 if name == STEPS else step)
@@ -106,9 +122,15 @@ def last_commit(folder: Path) -> tuple[Path | None, History]:
 
 
 def _clear(folder: Path) -> None:
-    """Delete the files of a run and no others; the result first, so that a half cleared folder counts as unfinished."""
-    for name in (RESULT, *TABLES):
+    """Delete the files of a run and no others. Killed in between, what is left is an unfinished run of the old config.
+
+    So the config stays, to be replaced, and the checkpoints to resume from go before what they need beside them.
+    """
+    checkpoints = folder / CHECKPOINTS
+    (folder / RESULT).unlink(missing_ok=True)
+    if checkpoints.exists():
+        keep_only(checkpoints, checkpoints.glob("step_*.ckpt"))
+        keep_only(checkpoints, [])
+    for name in TABLES:
         (folder / name).unlink(missing_ok=True)
-    if (folder / CHECKPOINTS).exists():
-        keep_only(folder / CHECKPOINTS, [])
-    (folder / CONFIG).unlink(missing_ok=True)
+        (folder / f"{name}.tmp").unlink(missing_ok=True)

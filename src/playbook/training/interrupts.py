@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -45,6 +46,8 @@ class Interrupts:
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is None:
-            print(f"{signal.Signals(signum).name}: stopping at the end of this step", file=sys.stderr)
-        self.signum = self.signum or signum
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.signum = signum
+            # Not by print: where the signal came in the middle of another one, Python refuses to print within it.
+            os.write(2, f"{signal.Signals(signum).name}: stopping at the end of this step\n".encode())
+        elif signum == signal.SIGINT:
+            sys.exit(130)  # a KeyboardInterrupt would have Lightning end the process with 1

@@ -14,7 +14,7 @@ from playbook.data import Source, Split
 from playbook.errors import InputError
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
-from playbook.training.device import choose_device, is_out_of_memory, set_num_threads
+from playbook.training.device import choose_device, set_num_threads
 from playbook.training.evaluation import metric_names
 from playbook.training.mirror import NoMirror
 from playbook.training.ranks import Rank
@@ -56,12 +56,7 @@ def build(config: Config, rank: Rank) -> Parts:
     task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
-    try:
-        model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InputError(f"model: it does not fit into this machine's memory ({str(error).splitlines()[0]})") from error
+    model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return Parts(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from playbook.records import Result
 
@@ -80,7 +81,7 @@ class TrialProgress:
 
 def summary(result: Result, folder: str) -> Table:
     """How the trial ended, as a table."""
-    table = Table(show_header=False, title=f"[bold]{folder}[/]", title_justify="left")
+    table = Table(show_header=False, title=Text(folder, style="bold"), title_justify="left")
     table.add_column(style="dim")
     table.add_column()
     status = (
@@ -96,7 +97,7 @@ def summary(result: Result, folder: str) -> Table:
         rows.append(("chance", f"{result.chance:.4g}; {result.above_chance:.1%} of the way from there to perfect"))
     rows.append(("steps", f"{result.steps} in {result.seconds:.1f} s"))
     for label, value in rows:
-        table.add_row(label, str(value))
+        table.add_row(label, Text(str(value)))
     return table
 
 

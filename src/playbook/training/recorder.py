@@ -60,6 +60,8 @@ class StepRecorder:
 
     def settle(self) -> int | None:
         """Bring what is new to the host, and return the first step whose loss or gradient norm is not finite."""
+        count = len(self.step_seconds) - self._num_settled  # an exception may have left a step without its norm
+        del self.losses[count:], self.grad_norms[count:], self.lrs[len(self.step_seconds) :]
         if not self.losses:
             return None
         columns = torch.stack([torch.stack(self.losses), torch.stack(self.grad_norms).to(self.losses[0].dtype)])

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -20,10 +19,11 @@ from playbook.config import Config
 from playbook.errors import CrashError
 from playbook.records import Result, read_result, write_result
 from playbook.training.commit import History
-from playbook.training.device import environment
-from playbook.training.fit import Fit
+from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
+from playbook.training.fit import OUT_OF_MEMORY, Fit
 from playbook.training.folder import begin, finished_result, last_commit, locked
 from playbook.training.interrupts import Interrupts
+from playbook.training.outcome import infeasible
 from playbook.training.parts import Parts, build
 from playbook.training.progress import summary
 from playbook.training.ranks import Rank, run_ranks
@@ -55,25 +55,60 @@ def train(config: Config, *, verbose: bool = True) -> Result:
 
 
 def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, str | None]:
-    world_size = config.trainer.num_devices
-    parts = build(config, Rank(0, world_size))
-    here = environment(parts.device, parts.rank)
+    first = Rank(0, config.trainer.num_devices)
+    parts, excess = _build_or_excess(config, first)
+    here = environment(choose_device(config.trainer.device, first), first)
     with locked(folder) as lock, Interrupts() as interrupts:
         resume_from, history = begin(folder, config, here)
-        if world_size == 1:
+        mirrored = None
+        result: Result | None
+        if parts is None:
+            result = _out_of_memory(folder, config, history, here, step=0, message=excess)
+        elif first.world_size == 1:
             result, mirrored = _run(config, folder, parts, resume_from, history, interrupts, verbose)
         else:
-            mirrored = None
             del parts  # the ranks build their own
-            arguments = (replace(config, overwrite=False), verbose)
-            code = run_ranks(_train_rank, arguments, world_size=world_size, lock=lock, interrupts=interrupts)
-            if code:
+            work = (config, verbose)
+            code = run_ranks(_train_rank, work, world_size=first.world_size, lock=lock, interrupts=interrupts)
+            if code == OUT_OF_MEMORY:
+                _, history = last_commit(folder)
+                step = history.objectives[-1][0] if history.objectives else 0
+                message = "a rank ran out of memory after this commit"
+                result = _out_of_memory(folder, config, history, here, step=step, message=message)
+            elif code:
                 sys.exit(code)
-            result = read_result(folder)
-            assert result is not None, "the first rank writes the result"
+            else:
+                result = read_result(folder)
+                assert result is not None, "the first rank writes the result"
         if result is None:
             sys.exit(interrupts.exit_code)
     return result, mirrored
+
+
+def _build_or_excess(config: Config, rank: Rank) -> tuple[Parts | None, str]:
+    """The parts; or, where memory does not hold them, what was said of it: a fact of the trial, not bad input."""
+    try:
+        return build(config, rank), ""
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None, first_line(error)
+
+
+def _out_of_memory(
+    folder: Path, config: Config, history: History, here: Mapping[str, Any], *, step: int, message: str
+) -> Result:
+    result = infeasible(
+        config,
+        history,
+        reason="out_of_memory",
+        step=step,
+        message=message,
+        seconds=history.seconds,
+        environment=here,
+    )
+    write_result(folder, result)
+    return result
 
 
 def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:

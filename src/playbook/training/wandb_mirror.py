@@ -124,15 +124,22 @@ _SUMMARY = (
 )
 
 
+_unreachable = False
+"""Found out once a process: the trials of a sweep do not each wait for the same server."""
+
+
 def _init(arguments: dict[str, Any], folder: Path) -> Any:
     """The run: as WANDB_MODE says, else online if there is a key and the server answers in time, else offline."""
-    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, silent=True, console="off", x_disable_stats=False)
+    global _unreachable
+    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, silent=True, console="off")
     if "WANDB_MODE" in os.environ:
         return wandb.init(**arguments, settings=settings)
-    if wandb.login(prompt=False, verify=False):
+    wandb.setup(settings=wandb.Settings(x_disable_viewer=True))  # else login itself waits for the server, for 5 s
+    if not _unreachable and wandb.login(prompt=False, verify=False):
         try:
             return wandb.init(**arguments, settings=settings)
         except wandb.errors.Error as error:
+            _unreachable = True
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
             for leftover in (folder / "wandb").glob(f"run-*-{arguments['id']}"):
