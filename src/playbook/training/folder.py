@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,39 +41,6 @@ def finished_result(folder: Path, config: Config) -> Result | None:
             " name another folder, or overwrite=true to start afresh"
         )
     return read_result(folder)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Makes the folder and keeps other processes from training into it; a dead process does not keep the lock.
-
-    Gives the descriptor that holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"output_dir={folder}: another process is training into this folder") from None
-        _held.add(descriptor)
-        yield descriptor
-    finally:
-        _held.discard(descriptor)
-        os.close(descriptor)
-
-
-_held: set[int] = set()
-
-
-def _let_go() -> None:
-    """In a forked child. A loader's worker outlives a killed trial by seconds, in which it would keep the lock."""
-    for descriptor in _held:
-        os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_let_go)
 
 
 def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path | None, History]:

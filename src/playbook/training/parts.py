@@ -57,6 +57,9 @@ def build(config: Config, rank: Rank) -> Parts:
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
     model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    if config.trainer.precision == "64-true":
+        # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
+        model.double()
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return Parts(

@@ -12,15 +12,16 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
-from multiprocessing.reduction import DupFd
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
+from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
 from playbook.errors import CrashError
 from playbook.training.interrupts import SIGNALS, Interrupts
+from playbook.training.lock import SharedLock
 
 GRACE_SECONDS = 10.0
 """How long the other ranks have to end by themselves when one has died."""
@@ -40,22 +41,32 @@ class Rank:
 
 
 def run_ranks(
-    work: Callable[..., None], arguments: tuple[Any, ...], *, world_size: int, lock: int, interrupts: Interrupts
+    work: Callable[..., None], arguments: tuple[Any, ...], *, world_size: int, lock: SharedLock, interrupts: Interrupts
 ) -> int:
     """Run `work(rank, *arguments)` in `world_size` processes; returns 0, or the exit code of the first that gave one.
 
-    Each process holds the file descriptor `lock` too, so that a folder stays locked until the last of them is gone.
+    Each process holds `lock` too, so that a folder stays locked until the last of them is gone.
 
     Raises:
         CrashError: a process was killed; the others have been ended.
         ProcessRaisedException: a process raised; its traceback is in the message, and the others have been ended.
     """
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    spawned = (world_size, address, _SharedDescriptor(lock), work, arguments)
+    spawned = (world_size, address, lock, work, arguments)
     context = start_processes(  # type: ignore[no-untyped-call]
         _rank, spawned, nprocs=world_size, join=False, start_method="spawn"
     )
     assert context is not None
+    try:
+        return _watch(context, interrupts)
+    except SystemExit:  # a second Ctrl-C, which the ranks do not see
+        for process in context.processes:
+            process.kill()
+        raise
+
+
+def _watch(context: ProcessContext, interrupts: Interrupts) -> int:
+    """See `run_ranks`."""
     forwarded = False
     while True:
         connection.wait(list(context.sentinels), timeout=0.5)
@@ -65,6 +76,10 @@ def run_ranks(
             if context.join(timeout=0, grace_period=GRACE_SECONDS):
                 return 0
         except (ProcessExitedException, ProcessRaisedException) as error:
+            if interrupts.signum is not None and isinstance(error, ProcessExitedException):
+                return interrupts.exit_code
+            if not killed and isinstance(error, ProcessExitedException) and error.exit_code < 0:
+                killed = [(error.error_index, -error.exit_code)]  # it died since we looked
             if killed:
                 rank, signum = killed[0]
                 raise CrashError(f"rank {rank} was ended by {signal.Signals(signum).name}") from None
@@ -75,7 +90,7 @@ def run_ranks(
             forwarded = True
             for process in context.processes:
                 if process.is_alive():
-                    os.kill(process.pid, interrupts.signum)
+                    os.kill(process.pid, signal.SIGTERM)
 
 
 def any_of(flag: bool, rank: Rank, device: torch.device) -> bool:
@@ -104,28 +119,24 @@ def _rank(
     index: int,
     world_size: int,
     address: Mapping[str, str],
-    lock: _SharedDescriptor,
+    lock: SharedLock,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
-    for signum in SIGNALS:  # a handler of the parent, such as the noting of Ctrl-C, is not ours
-        signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
+    parent = os.getppid()
+
+    def of_a_terminal(signum: int, frame: FrameType | None) -> None:
+        """Ctrl-C reaches all processes of a terminal: that of the command line takes it, and asks its ranks by SIGTERM.
+        When it has died, torch has them sent SIGINT too, and that counts.
+        """
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for signum in SIGNALS:  # a handler of the parent is not ours
+        signal.signal(signum, of_a_terminal if signum == signal.SIGINT else signal.SIG_DFL)
     places = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
     os.environ.update({**address, **{name: str(value) for name, value in places.items()}, "GROUP_RANK": "0"})
     work(Rank(index, world_size), *arguments)
-
-
-class _SharedDescriptor:
-    """A file descriptor that a spawned process gets a duplicate of, open for as long as it lives."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __getstate__(self) -> Any:
-        return DupFd(self.descriptor)
-
-    def __setstate__(self, duplicate: Any) -> None:
-        self.descriptor = duplicate.detach()
 
 
 def _free_port() -> int:

@@ -21,8 +21,9 @@ from playbook.records import Result, read_result, write_result
 from playbook.training.commit import History
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
 from playbook.training.fit import OUT_OF_MEMORY, Fit
-from playbook.training.folder import begin, finished_result, last_commit, locked
+from playbook.training.folder import begin, finished_result, last_commit
 from playbook.training.interrupts import Interrupts
+from playbook.training.lock import locked
 from playbook.training.outcome import infeasible
 from playbook.training.parts import Parts, build
 from playbook.training.progress import summary

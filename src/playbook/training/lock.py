@@ -1,0 +1,61 @@
+"""The lock on a run's folder: two processes never write one run, and a dead one does not keep it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from playbook.errors import InputError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[SharedLock]:
+    """Makes the folder and holds its lock; what is given can be handed to processes that hold it too.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"output_dir={folder}: another process is training into this folder") from None
+        yield SharedLock(descriptor)
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+class SharedLock:
+    """The lock as an argument of a spawned process, which then holds it for as long as it lives."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        _held.add(descriptor)
+
+    def __getstate__(self) -> Any:
+        return DupFd(self._descriptor)
+
+    def __setstate__(self, duplicate: Any) -> None:
+        self._descriptor = duplicate.detach()
+        _held.add(self._descriptor)
+
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked child. A loader's worker outlives a killed trial by seconds, in which it would keep the lock."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -1,0 +1,120 @@
+"""A run goes on only where it was begun, as far as that decides its numbers: torch, threads, device, processes (D6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from run_state import final_state, kill, kill_at, snapshot
+
+from playbook.door import one_line_errors
+from playbook.errors import InputError
+from playbook.training import device as device_of_a_trial
+from playbook.training import train, trial
+from playbook.training.ranks import Rank
+
+TRIAL = ("model.width=8", "model.dropout=0.2", "lr=0.1")
+ELSEWHERE = [
+    ("torch", "1.13.1", f"torch: {torch.__version__} there, 1.13.1 here"),
+    ("lightning", "1.9.0", "there, 1.9.0 here"),
+    ("device", "NVIDIA H100", "device: cpu there, NVIDIA H100 here"),
+    ("num_threads", 64, "num_threads: 1 there, 64 here"),
+    ("world_size", 2, "world_size: 1 there, 2 here"),
+]
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def move(monkeypatch: pytest.MonkeyPatch, **facts: object) -> None:
+    """From now on the trial finds itself somewhere else."""
+    monkeypatch.setattr(trial, "environment", lambda device, rank: device_of_a_trial.environment(device, rank) | facts)
+
+
+@pytest.mark.parametrize(("fact", "value", "line"), ELSEWHERE, ids=[fact for fact, *_ in ELSEWHERE])
+def test_elsewhere_a_run_is_refused_and_left_alone(trial_config, tmp_path, monkeypatch, capfd, fact, value, line):
+    config, folder = trial_config(*TRIAL), tmp_path / "run"
+    kill_at(config, 7)
+    (folder / "checkpoints" / "resume_00000010.ckpt.tmp").write_bytes(b"half")  # also what a crash has left
+    before = snapshot(folder)
+    move(monkeypatch, **{fact: value})
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        train(config, verbose=False)
+    assert end.value.code == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"error: output_dir={folder} was begun elsewhere (")
+    assert line in said
+    assert "resume=force" in said
+    assert snapshot(folder) == before
+
+
+def test_every_difference_is_named(trial_config, monkeypatch):
+    config = trial_config(*TRIAL)
+    kill_at(config, 7)
+    move(monkeypatch, **{fact: value for fact, value, _ in ELSEWHERE})
+    with pytest.raises(InputError) as error:
+        train(config, verbose=False)
+    assert all(line in str(error.value) for *_, line in ELSEWHERE)
+
+
+def test_force_goes_on_all_the_same(trial_config, tmp_path, monkeypatch):
+    train(trial_config(*TRIAL, folder="undisturbed"), verbose=False)
+    kill_at(trial_config(*TRIAL), 7)
+    move(monkeypatch, torch="1.13.1")
+    assert train(trial_config(*TRIAL, "resume=force"), verbose=False).status == "complete"
+    assert final_state(tmp_path / "run") == final_state(tmp_path / "undisturbed")  # only the name had changed
+
+
+@pytest.mark.usefixtures("_threads")
+def test_another_number_of_threads_is_another_place(trial_config, tmp_path):
+    """For real: `auto` takes what there is, and what there is changes between the two."""
+    config = trial_config(*TRIAL, "trainer.num_threads=auto")
+    torch.set_num_threads(1)
+    kill_at(config, 7)
+    torch.set_num_threads(2)
+    with pytest.raises(InputError, match="num_threads: 1 there, 2 here"):
+        train(config, verbose=False)
+    train(trial_config(*TRIAL, "trainer.num_threads=auto", "resume=force"), verbose=False)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["environment"]["num_threads"] == 2
+
+
+@pytest.mark.parametrize("override", ["trainer.num_threads=2", "trainer.num_devices=2", "trainer.precision=64-true"])
+@pytest.mark.usefixtures("_threads")
+def test_a_trainer_that_is_told_otherwise_is_another_trial(trial_config, tmp_path, override):
+    kill_at(trial_config(*TRIAL), 7)
+    before, key = snapshot(tmp_path / "run"), override.partition("=")[0]
+    with pytest.raises(InputError, match=f"holds a run of another config .*{key}"):
+        train(trial_config(*TRIAL, override, "resume=force"), verbose=False)
+    assert snapshot(tmp_path / "run") == before
+
+
+def test_what_is_finished_can_be_read_anywhere(trial_config, tmp_path, monkeypatch):
+    result = train(trial_config(*TRIAL), verbose=False)
+    move(monkeypatch, torch="1.13.1", device="NVIDIA H100")
+    assert train(trial_config(*TRIAL), verbose=False) == result
+
+
+def test_before_its_first_commit_a_run_is_of_no_place(trial_config, tmp_path, monkeypatch):
+    train(trial_config(*TRIAL, folder="undisturbed"), verbose=False)
+    config = trial_config(*TRIAL)
+    kill(config, trial.Fit, "run")
+    move(monkeypatch, torch="1.13.1")
+    train(config, verbose=False)
+    assert final_state(tmp_path / "run") == final_state(tmp_path / "undisturbed")
+
+
+def test_the_environment_is_recorded_as_it_is(trial_config, tmp_path):
+    result = train(trial_config(*TRIAL), verbose=False)
+    assert result.environment == device_of_a_trial.environment(torch.device("cpu"), Rank())
+    assert result.environment["torch"] == torch.__version__
+    assert (result.environment["num_threads"], result.environment["world_size"]) == (1, 1)
+    assert Path(tmp_path / "run" / "result.json").exists()
