@@ -11,7 +11,7 @@ from pytorch_lightning.plugins.precision.precision import Precision
 import playbook
 from playbook.data import PassLoader
 from playbook.errors import InputError
-from playbook.training import commit
+from playbook.training import commit, train
 from playbook.training.evaluation import EVAL_BATCH_SIZE, evaluate
 
 ERRORS = [0.9, 0.5, 0.3, 0.5, 0.3, 0.4]  # of the evaluations at steps 0, 2, … 10; two pairs are equal
@@ -112,3 +112,20 @@ def test_predictions_are_in_the_units_of_the_targets(run_trial):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="there is no run here"):
         playbook.load_run(tmp_path)
+
+
+def test_a_damaged_best_checkpoint_stops_a_resume_until_the_user_decides(trial_config, capsys):
+    config = trial_config("max_steps=20", "eval_every=5", "keep_best=2")
+    whole = train(config, verbose=False)
+    folder = Path(config.output_dir)
+    (folder / "result.json").unlink()
+    best = folder / "checkpoints" / f"step_{whole.best_step:08d}.ckpt"
+    content = bytearray(best.read_bytes())
+    content[len(content) // 2] ^= 4
+    best.write_bytes(content)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=rf"{best.name} is damaged .* delete it to go on without it"):
+        train(config, verbose=False)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    best.unlink()
+    assert train(config, verbose=False).objective == whole.objective

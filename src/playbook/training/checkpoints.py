@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, Literal, cast
 
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -98,6 +99,12 @@ def verify(path: Path) -> None:
 def step_of(path: Path) -> int:
     """The step in a checkpoint's name."""
     return int(path.stem.rpartition("_")[2])
+
+
+def saved(folder: Path, kind: Literal["step", "resume"]) -> list[Path]:
+    """The checkpoints of a kind, the oldest first; files of other names are not ours."""
+    names = re.compile(rf"{kind}_\d{{8,}}\.ckpt")
+    return sorted((path for path in folder.glob("*.ckpt") if names.fullmatch(path.name)), key=step_of)
 
 
 def best_path(folder: Path, step: int) -> Path:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from playbook.data import PassLoader
 from playbook.records import EVALS, PREDICTIONS, STEPS, Table
-from playbook.training.checkpoints import best_path, keep_only, resume_path, step_of
+from playbook.training.checkpoints import best_path, keep_only, resume_path, saved
 from playbook.training.evaluation import evaluate
 from playbook.training.mirror import NoMirror
 from playbook.training.module import TrialModule
@@ -171,5 +171,5 @@ class Commits:
         self._trainer.save_checkpoint(resume_path(self._checkpoints, step), weights_only=False)
         if self._rank.is_first:
             best = [kept for kept, _ in self.history.best(self._mode, self._keep_best)]
-            generations = sorted(self._checkpoints.glob("resume_*.ckpt"), key=step_of)[-GENERATIONS:]
+            generations = saved(self._checkpoints, "resume")[-GENERATIONS:]
             keep_only(self._checkpoints, [*generations, *(best_path(self._checkpoints, kept) for kept in best)])

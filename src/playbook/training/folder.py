@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from playbook.config import Config, difference, dump_config, identity, read_config
 from playbook.errors import InputError
 from playbook.records import CHECKPOINTS, CONFIG, RESULT, STEPS, TABLES, Result, Table, read_result, replace_file
-from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, step_of
+from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, saved, step_of, verify
 from playbook.training.commit import GENERATIONS, History
 
 
@@ -43,13 +44,23 @@ def finished_result(folder: Path, config: Config) -> Result | None:
     return read_result(folder)
 
 
-def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path | None, History]:
-    """Bring the folder to its last commit: the checkpoint to go on from, if any, and what the trial remembered there.
+@dataclass(frozen=True)
+class LastCommit:
+    """Where a run goes on: the checkpoint, what the trial remembered there, and the environment it was made in."""
 
-    What a crash left half written is removed, and rows past the commit are cut off. `here` is the environment.
+    path: Path | None = None
+    history: History = field(default_factory=History)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> LastCommit:
+    """Bring the folder to its last commit: what a crash left half written is removed, rows past it are cut off.
+
+    `here` is the environment.
 
     Raises:
-        InputError: the run was begun in another environment, where it would have other numbers. Nothing was changed.
+        InputError: the run was begun in another environment, where it would have other numbers, or one of its best
+            checkpoints is damaged. Nothing was changed.
     """
     checkpoints = folder / CHECKPOINTS
     if config.overwrite:
@@ -57,33 +68,50 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> tuple[Path |
     if config.overwrite or not (folder / CONFIG).exists():
         replace_file(folder / CONFIG, dump_config(config.plain()))
     checkpoints.mkdir(exist_ok=True)
-    resume_from, history = last_commit(folder)
-    if resume_from is not None and config.resume != "force":
-        there = SafeCheckpointIO().load_checkpoint(resume_from)["environment"]
-        if differences := difference(there, here):
-            raise InputError(
-                f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
-                " resume=force goes on all the same"
-            )
-    best = [best_path(checkpoints, step) for step, _ in history.best(config.objective.mode, config.keep_best)]
-    step = step_of(resume_from) if resume_from else -1
-    generations = sorted((path for path in checkpoints.glob("resume_*.ckpt") if step_of(path) <= step), key=step_of)
+    commit = last_commit(folder)
+    if commit.path is not None and config.resume != "force":
+        _refuse_another_environment(folder, commit.environment, here)
+    best = [best_path(checkpoints, step) for step, _ in commit.history.best(config.objective.mode, config.keep_best)]
+    _refuse_damage(best)
+    step = step_of(commit.path) if commit.path else -1
+    generations = [path for path in saved(checkpoints, "resume") if step_of(path) <= step]
     keep_only(checkpoints, [*best, *generations[-GENERATIONS:]])
     for name in TABLES:
         # A step's row describes the weights before its update: after `step` updates the last row is of step - 1.
         Table(folder, name).cut(step - 1 if name == STEPS else step)
-    return resume_from, history
+    return commit
 
 
-def last_commit(folder: Path) -> tuple[Path | None, History]:
-    """The newest checkpoint to go on from that can be trusted, and what the trial remembered there."""
-    checkpoints = folder / CHECKPOINTS
-    for path in sorted(checkpoints.glob("resume_*.ckpt"), key=step_of, reverse=True):
+def last_commit(folder: Path) -> LastCommit:
+    """The newest commit whose checkpoint can be trusted."""
+    for path in reversed(saved(folder / CHECKPOINTS, "resume")):
         try:
-            return path, History.of(SafeCheckpointIO().load_checkpoint(path)["history"])
+            checkpoint = SafeCheckpointIO().load_checkpoint(path)
+            return LastCommit(path, History.of(checkpoint["history"]), dict(checkpoint["environment"]))
         except (InputError, KeyError, TypeError, ValueError) as error:
             print(f"{error}; going on from the commit before it", file=sys.stderr)
-    return None, History()
+    return LastCommit()
+
+
+def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    if differences := difference(there, here):
+        raise InputError(
+            f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
+            " resume=force goes on all the same"
+        )
+
+
+def _refuse_damage(best: Iterable[Path]) -> None:
+    """A best checkpoint cannot be made again from a later commit: what to do about it is the user's to say.
+
+    One that is missing was deleted, or belongs to a commit that the run is about to make again.
+    """
+    for path in best:
+        if path.exists():
+            try:
+                verify(path)
+            except InputError as error:
+                raise InputError(f"{error}; delete it to go on without it, or overwrite=true to train again") from None
 
 
 def _clear(folder: Path) -> None:
@@ -94,7 +122,7 @@ def _clear(folder: Path) -> None:
     checkpoints = folder / CHECKPOINTS
     (folder / RESULT).unlink(missing_ok=True)
     if checkpoints.exists():
-        keep_only(checkpoints, checkpoints.glob("step_*.ckpt"))
+        keep_only(checkpoints, saved(checkpoints, "step"))
         keep_only(checkpoints, [])
     for name in TABLES:
         (folder / name).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from playbook.config import Config, load_config, read_config
 from playbook.errors import InputError
 from playbook.records import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
-from playbook.training.checkpoints import SafeCheckpointIO, best_path, step_of
+from playbook.training.checkpoints import SafeCheckpointIO, best_path, saved, step_of
 from playbook.training.tasks import Task
 
 
@@ -64,7 +64,7 @@ class Run:
     def best_steps(self) -> list[int]:
         """The steps whose checkpoints were kept, best first."""
         objective = self.config.objective
-        kept = {step_of(path) for path in (self.path / CHECKPOINTS).glob("step_*.ckpt")}
+        kept = {step_of(path) for path in saved(self.path / CHECKPOINTS, "step")}
         values = self.evals.filter(pl.col("metric") == objective.metric, pl.col("step").is_in(kept))
         ranked = values.sort(["value", "step"], descending=[objective.mode == "max", False])
         return ranked["step"].to_list()

@@ -21,7 +21,7 @@ from playbook.records import Result, read_result, write_result
 from playbook.training.commit import History
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
 from playbook.training.fit import OUT_OF_MEMORY, Fit
-from playbook.training.folder import begin, finished_result, last_commit
+from playbook.training.folder import LastCommit, begin, finished_result, last_commit
 from playbook.training.interrupts import Interrupts
 from playbook.training.lock import locked
 from playbook.training.outcome import infeasible
@@ -60,19 +60,19 @@ def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, st
     parts, excess = _build_or_excess(config, first)
     here = environment(choose_device(config.trainer.device, first), first)
     with locked(folder) as lock, Interrupts() as interrupts:
-        resume_from, history = begin(folder, config, here)
+        commit = begin(folder, config, here)
         mirrored = None
         result: Result | None
         if parts is None:
-            result = _out_of_memory(folder, config, history, here, step=0, message=excess)
+            result = _out_of_memory(folder, config, commit.history, here, step=0, message=excess)
         elif first.world_size == 1:
-            result, mirrored = _run(config, folder, parts, resume_from, history, interrupts, verbose)
+            result, mirrored = _run(config, folder, parts, commit, interrupts, verbose)
         else:
             del parts  # the ranks build their own
             work = (config, verbose)
             code = run_ranks(_train_rank, work, world_size=first.world_size, lock=lock, interrupts=interrupts)
             if code == OUT_OF_MEMORY:
-                _, history = last_commit(folder)
+                history = last_commit(folder).history
                 step = history.objectives[-1][0] if history.objectives else 0
                 message = "a rank ran out of memory after this commit"
                 result = _out_of_memory(folder, config, history, here, step=step, message=message)
@@ -117,8 +117,7 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
     assert config.output_dir is not None
     folder = Path(config.output_dir)
     with Interrupts() as interrupts:
-        resume_from, history = last_commit(folder)
-        result, _ = _run(config, folder, build(config, rank), resume_from, history, interrupts, verbose)
+        result, _ = _run(config, folder, build(config, rank), last_commit(folder), interrupts, verbose)
     if result is None:
         sys.exit(interrupts.exit_code)
 
@@ -127,8 +126,7 @@ def _run(
     config: Config,
     folder: Path,
     parts: Parts,
-    resume_from: Path | None,
-    history: History,
+    commit: LastCommit,
     interrupts: Interrupts,
     verbose: bool,
 ) -> tuple[Result | None, str | None]:
@@ -136,7 +134,7 @@ def _run(
     mirrored = parts.mirror.where
     result = None
     try:
-        result = Fit(config, folder, parts, history, interrupts, verbose).run(resume_from)
+        result = Fit(config, folder, parts, commit.history, interrupts, verbose).run(commit.path)
         if result is not None and parts.rank.is_first:
             write_result(folder, result)
     except BaseException:
