@@ -14,6 +14,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
+from shipped import SHIPPED
 
 from playbook.config import (
     NOT_OFFERED,
@@ -318,7 +319,7 @@ def test_a_config_that_is_no_file(tmp_path: Path) -> None:
 # Every option that is shipped.
 
 CONF = Path(__file__).parents[1] / "conf"
-OPTIONS = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
+OPTIONS = [f"{group}={name}" for group, names in SHIPPED.items() for name in names]
 NEEDED = {"data=arrays": ["data.path=x.npz"]}
 
 

@@ -247,6 +247,18 @@ def test_bad_input_is_refused_in_one_line(door: Door, words: str, parts: list[st
         assert jargon not in line
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("task.metrics.f1={_target_: x}", "this is new in task.metrics; put a + before it: '+task.metrics.f1={"),
+        ("trainer.callbacks={a: {_target_: x}}", "name each one: '+trainer.callbacks.<name>={_target_: <class>}'"),
+        ("model._target_=playbook.models.Tiny", "name the file too: playbook.models.<file>.Tiny"),
+    ],
+)
+def test_what_a_fork_adds_is_told_how(door: Door, words: str, line: str) -> None:
+    assert line in door(words).line
+
+
 def test_every_fault_has_its_line(door: Door) -> None:
     outcome = door("lr=abc", "batch_size=0", "seed=x")
     assert outcome.code == 2
@@ -463,7 +475,7 @@ def test_help_names_every_group_option_and_key_without_heavy_imports(tmp_path: P
 def test_cfg_job_shows_the_config_without_heavy_imports(tmp_path: Path, words: list[str]) -> None:
     done = python("-X", "importtime", str(ROOT / "train.py"), "--cfg", "job", *words, folder=tmp_path)
     assert done.returncode == 0
-    assert f"\nlr: {'0.1' if words else '0.05'}\n" in done.stdout
+    assert f"lr: {'0.1' if words else '0.05'}" in done.stdout.splitlines()
     assert _heavy(done.stderr) == []
     assert list(tmp_path.iterdir()) == []
 

@@ -48,9 +48,9 @@ def rooms_of(names: set[str]) -> set[str]:
     return {part[1] for part in parts} & set(MAY_IMPORT)
 
 
-def test_every_file_has_a_room():
+def test_every_room_is_there():
     here = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
-    assert here - {"__init__"} == set(MAY_IMPORT)
+    assert here >= set(MAY_IMPORT)  # a fork may add rooms of its own
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)

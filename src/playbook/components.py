@@ -45,13 +45,18 @@ class Component:
             )
         except InputError:
             raise
+        except TypeError as error:
+            if not inspect.isabstract(cls):
+                raise
+            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+            raise InputError(f"{self.key}._target_={self.target}: this class still has to define {missing}") from error
         except ValueError as error:
             words = " ".join(str(error).split())
             raise InputError(words if words.startswith(f"{self.key}.") else f"{self.key}: {words}") from error
 
     def plain(self) -> dict[str, Any]:
         """The block as it stands in a config file."""
-        return {"_target_": self.target, **self.arguments}
+        return {"_target_": self.target, **{name: _as_read(value) for name, value in self.arguments.items()}}
 
 
 def check(block: Any, key: str, supplied: frozenset[str] = frozenset()) -> Component:
@@ -97,7 +102,8 @@ def resolve(target: Any, key: str) -> type:
             raise  # that module exists; what it imports does not
         raise InputError(f"{given}: there is no module {error.name}") from None
     except AttributeError:
-        raise InputError(f"{given}: {module_name} has no {name}") from None
+        hint = f"; if it is in a file of that folder, name the file too: {module_name}.<file>.{name}"
+        raise InputError(f"{given}: {module_name} has no {name}{hint if name[:1].isupper() else ''}") from None
     home = f"{getattr(found, '__module__', '')}."
     if not inspect.isclass(found) or not home.startswith(TRUSTED_PREFIXES) or issubclass(found, BaseException):
         raise InputError(f"{given}: this is no class of {' '.join(TRUSTED_PREFIXES)}")
@@ -135,6 +141,13 @@ def _inner_blocks(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _inner_blocks(inner, f"{path}[{index}]")
+
+
+def _as_read(value: Any) -> Any:
+    """As YAML gives it back: a tuple, which an annotation may make of a list, is a list again."""
+    if isinstance(value, Mapping):
+        return {name: _as_read(inner) for name, inner in value.items()}
+    return [_as_read(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _build_inner(value: Any, key: str) -> Any:

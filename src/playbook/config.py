@@ -104,7 +104,7 @@ class _Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Config:
-    """One trial, checked. The field names are the config keys; the glossary has their meaning."""
+    """One trial, checked. The field names are the config keys; `conf/train.yaml` says what each means."""
 
     lr: float
     batch_size: int

@@ -32,6 +32,8 @@ from playbook.validation import show, unknown_key
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 
+OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
+"""Blocks that are empty until a user adds something of a name of their own."""
 CRASH = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -83,9 +85,9 @@ def trial_config(cfg: DictConfig) -> Config:
     """
     hydra = HydraConfig.get()
     _refuse_what_does_not_resolve(cfg)
-    _refuse_lr_of_another_optimizer(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
     if missing := OmegaConf.missing_keys(cfg):
         raise InputError("\n".join(f"{key}: a value is needed; add {key}=<value>" for key in sorted(missing)))
+    _refuse_lr_of_another_optimizer(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     config = load_config({str(key): value for key, value in plain.items()})
@@ -141,12 +143,12 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choic
     if choices.get("experiment") is None or not names_optimizer or names_lr:
         return
     config_name = str(HydraConfig.get().job.config_name)
-    brought = compose_config(config_name, without("experiment")).lr
+    brought = OmegaConf.select(compose_config(config_name, without("experiment")), "lr")  # None where it brings none
     designed_for = compose_config(config_name, without("optimizer")).hydra.runtime.choices.optimizer
     if choices["optimizer"] != designed_for and cfg.lr != brought:
         raise InputError(
             f"optimizer={choices['optimizer']}: experiment={choices['experiment']} sets lr={cfg.lr} for {designed_for},"
-            f" while {choices['optimizer']} itself brings lr={brought}; say which with lr=<value>"
+            f" while {choices['optimizer']} itself brings lr={show(brought)}; say which with lr=<value>"
         )
 
 
@@ -180,6 +182,8 @@ def _lines(error: Exception) -> list[str]:
     if isinstance(error, MissingConfigException) and missing:
         group, option = missing.groups()
         return [unknown_key(f"{group}={option}", [f"{group}={name}" for name in error.options or []], "option")]
+    if key := re.search(r"Missing mandatory value: (\S+)", text):
+        return [f"{key.group(1)}: a value is needed; add {key.group(1)}=<value>"]
     if key := re.search(r"Could not override '([^']*)'", text):
         return [_unknown_override(key.group(1), sys.argv[1:])]
     return [" ".join(text.split())]
@@ -198,5 +202,10 @@ def _unknown_override(key: str, words: Sequence[str]) -> str:
         return f"{given}: there is no such key; --cfg job shows those there are"
     assert isinstance(plain, dict)
     del plain["hydra"]
+    for open_block in OPEN_BLOCKS:
+        if key == open_block:
+            return f"{given}: name each one: '+{open_block}.<name>={{_target_: <class>}}'"
+        if key.startswith(f"{open_block}."):
+            return f"{given}: this is new in {open_block}; put a + before it: '+{given}'"
     known = [leaf for leaf, _ in flatten({str(k): v for k, v in plain.items()}) if leaf.startswith(f"{block}.")]
     return unknown_key(key, known if block and known else [str(top) for top in plain], given=given)

@@ -10,12 +10,13 @@ import torch
 from image_files import CIFAR_RECORDS, write_cifar, write_fashion
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
+from shipped import SHIPPED
 
 import playbook.data
 from playbook.data import CIFAR10, Diabetes, Digits, FashionMNIST, StoredSplit, formats
 from playbook.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
+CONFIGS = [Path(__file__).parents[2] / "conf" / "data" / f"{name}.yaml" for name in SHIPPED["data"]]
 
 
 @pytest.fixture

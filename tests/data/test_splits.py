@@ -56,9 +56,9 @@ def test_splits_and_samples_depend_on_their_seed_and_not_on_the_default_generato
 def test_splits_and_samples_are_those_of_earlier_versions():
     targets = torch.arange(30) % 3
     splits = split_indices(targets, val_fraction=0.2, test_fraction=0.1, split_seed=0)
-    assert splits["val"].tolist() == [1, 4, 15, 18, 23, 29]
-    assert splits["test"].tolist() == [2, 10, 24]
-    assert fixed_sample(targets, 6, 0).tolist() == [11, 13, 19, 20, 21, 27]
+    assert splits["val"].tolist() == [3, 5, 7, 11, 15, 19]
+    assert splits["test"].tolist() == [4, 9, 26]
+    assert fixed_sample(targets, 6, 0).tolist() == [9, 16, 17, 19, 26, 27]
 
 
 def test_a_regression_target_is_stratified_by_its_deciles():

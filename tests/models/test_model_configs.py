@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
+from shipped import SHIPPED
 
 import playbook.models
 
-CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
+CONFIGS = [Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml" for name in SHIPPED["model"]]
 SUPPLIED = {"input_shape", "num_outputs"}  # by the program, from the data and the task
 
 

@@ -60,7 +60,7 @@ class Arrays(TensorSource):
         targets = self._pool[1]
         return None if targets.is_floating_point() else int(targets.max()) + 1
 
-    def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:
         prefix: dict[SplitName, _Prefix] = {"val": "val_", "test": "test_"}
         if split in prefix and self._has(prefix[split]):
             return self._checked_like_training(prefix[split])

@@ -54,7 +54,7 @@ class TensorSource(Source):
     def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:
         """Inputs (n, features) or (n, channels, …), of any number type; targets int64 (n,) or floats (n, k)."""
 
-    def load(self, split: SplitName) -> Split:  # noqa: D102
+    def load(self, split: SplitName) -> Split:
         inputs, targets = self._train if split == "train" else self.examples(split)
         if targets.is_floating_point():
             targets = targets.float()

@@ -61,10 +61,10 @@ class TensorSplit(Split):
         assert len(inputs) == len(targets)
         self.inputs = inputs
 
-    def batch(self, indices: Tensor) -> Batch:  # noqa: D102
+    def batch(self, indices: Tensor) -> Batch:
         return self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
 
-    def to(self, device: torch.device | str) -> TensorSplit:  # noqa: D102
+    def to(self, device: torch.device | str) -> TensorSplit:
         inputs = self.inputs.to(device)
         return self if inputs is self.inputs else TensorSplit(inputs, self.targets.to(device))
 
@@ -78,7 +78,7 @@ class StoredSplit(Split):
         self.inputs = inputs
         self.normalisation = normalisation
 
-    def batch(self, indices: Tensor) -> Batch:  # noqa: D102
+    def batch(self, indices: Tensor) -> Batch:
         return self.normalisation(self.inputs.index_select(0, indices)), self.targets.index_select(0, indices)
 
 
@@ -92,13 +92,17 @@ class DatasetSplit(Split):
     def __init__(self, dataset: Dataset[Any], targets: Tensor) -> None:
         if len(dataset) != len(targets):  # type: ignore[arg-type]
             raise InputError(f"the data set has {len(dataset)} examples and {len(targets)} targets")  # type: ignore[arg-type]
-        super().__init__(targets, tuple(_input(dataset[0]).shape))
+        first = _input(dataset[0])
+        if not isinstance(first, Tensor) or first.dtype != torch.float32:
+            kind = first.dtype if isinstance(first, Tensor) else type(first).__name__
+            raise InputError(f"the data set gives inputs of {kind}; a float32 torch tensor is needed")
+        super().__init__(targets, tuple(first.shape))
         self.dataset = dataset
 
-    def batch(self, indices: Tensor) -> Batch:  # noqa: D102
+    def batch(self, indices: Tensor) -> Batch:
         inputs = torch.stack([_input(self.dataset[index]) for index in indices.tolist()])
         return inputs, self.targets.index_select(0, indices)
 
 
 def _input(item: Any) -> Tensor:
-    return item[0] if isinstance(item, tuple) else item
+    return item[0] if isinstance(item, tuple | list) else item

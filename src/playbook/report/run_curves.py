@@ -76,7 +76,7 @@ def _errors(evals: pl.DataFrame, x: alt.X, best_step: int | None, chance: float 
     # A square root shows the last per cent beside where it began, and has a place for an error of 0.
     y = alt.Y("value:Q", title="error", scale=alt.Scale(type="sqrt", zero=True), axis=alt.Axis(tickCount=4))
     layers = [_coloured(curves, x, y)]
-    best = curves.filter((pl.col("curve") == "validation") & (pl.col("step") == best_step))
+    best = curves.filter((pl.col("curve") == "validation") & pl.col("step").eq_missing(best_step))
     if len(best):
         star = "M0,-1L0.22,-0.31L0.95,-0.31L0.36,0.12L0.59,0.81L0,0.38L-0.59,0.81L-0.36,0.12L-0.95,-0.31L-0.22,-0.31Z"
         mark = alt.Chart(best).mark_point(shape=star, filled=True, size=180, color="#f2a900", opacity=1)

@@ -53,7 +53,7 @@ def _flat(computed: Mapping[str, Any]) -> dict[str, float]:
     for name, value in computed.items():
         values = value.tolist() if isinstance(value, torch.Tensor) else value
         if isinstance(values, list):
-            flat |= {f"{name}/{index}": float(item) for index, item in enumerate(values)}
+            flat |= _flat({f"{name}/{index}": item for index, item in enumerate(values)})
         else:
             flat[name] = float(values)
     return flat

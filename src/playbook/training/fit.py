@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -16,16 +16,18 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from playbook.config import Config
 from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
+from playbook.errors import CrashError, InputError
 from playbook.records import Result
 from playbook.training import outcome
 from playbook.training.checkpoints import SafeCheckpointIO, step_of
 from playbook.training.commit import Commits, History, Judges
-from playbook.training.device import environment, first_line, is_out_of_memory
+from playbook.training.device import first_line, is_out_of_memory
 from playbook.training.evaluation import EVAL_BATCH_SIZE
 from playbook.training.interrupts import Interrupts
 from playbook.training.module import SETTLE_EVERY, StepSettings, TrialModule
@@ -45,11 +47,19 @@ class Fit:
     """One trial on one rank, from where `history` ends."""
 
     def __init__(
-        self, config: Config, folder: Path, parts: Parts, history: History, interrupts: Interrupts, verbose: bool
+        self,
+        config: Config,
+        folder: Path,
+        parts: Parts,
+        history: History,
+        environment: Mapping[str, Any],
+        interrupts: Interrupts,
+        verbose: bool,
     ) -> None:
         self._config = config
         self._parts = parts
         self._history = history
+        self._environment = dict(environment)
         self._interrupts = interrupts
         self._infeasible: dict[str, Any] | None = None
         self._stopped = False
@@ -87,6 +97,11 @@ class Fit:
         self._module.step = 0 if resume_from is None else step_of(resume_from)
         if self._module.step < self._config.total_steps:
             self._train(resume_from)
+        if not (self._infeasible or self._stopped) and self._module.step < self._config.total_steps:
+            raise CrashError(
+                f"a callback stopped training at step {self._module.step} of {self._config.total_steps};"
+                " a trial runs all of its steps (D3)"
+            )
         return None if self._stopped else self._result()
 
     def _train(self, resume_from: Path | None) -> None:
@@ -94,6 +109,8 @@ class Fit:
         try:
             with _without_lightning_advice():
                 self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
+        except MisconfigurationException as error:  # a callback that asks for what this trainer does not have
+            raise InputError(f"trainer.callbacks: {' '.join(str(error).split())}") from error
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -143,7 +160,7 @@ class Fit:
         return {
             "history": self._history.plain(),
             "hyper_parameters": self._config.plain(),
-            "environment": environment(self._parts.device, self._parts.rank),
+            "environment": self._environment,
             "shape": {
                 "input_shape": list(self._parts.train.input_shape),
                 "num_outputs": self._parts.task.num_outputs,
@@ -211,10 +228,7 @@ class Fit:
         )
 
     def _result(self) -> Result:
-        about: dict[str, Any] = {
-            "seconds": self._commits.seconds,
-            "environment": environment(self._parts.device, self._parts.rank),
-        }
+        about: dict[str, Any] = {"seconds": self._commits.seconds, "environment": self._environment}
         if self._infeasible is not None:
             return outcome.infeasible(self._config, self._history, **self._infeasible, **about)
         targets = self._parts.validation.targets

@@ -88,7 +88,7 @@ class TrialModule(pl.LightningModule):
         self._loader: StepLoader | None = None
         self._parameters_with_grad: list[nn.Parameter] = []
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:  # noqa: D102
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         return self._optimizer
 
     def train_dataloader(self) -> Iterable[Any]:
@@ -96,7 +96,7 @@ class TrialModule(pl.LightningModule):
         self._loader = self._make_loader(self.trainer.global_step)
         return _WholeRun(self._loader)
 
-    def on_train_start(self) -> None:  # noqa: D102
+    def on_train_start(self) -> None:
         self.step = self.trainer.global_step
         self.recorder.first_step = self.step
         self.recorder.world_size = self.trainer.world_size
@@ -125,7 +125,7 @@ class TrialModule(pl.LightningModule):
             group["lr"] = lr
         self.recorder.lrs.append(lr)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:  # noqa: D102
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, targets = batch
         loss = self.task.loss(self.model(inputs), targets)
         self.recorder.losses.append(loss.detach())
@@ -161,7 +161,7 @@ class TrialModule(pl.LightningModule):
             param.grad = None
         self.observer.step_done(self.step)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: D102
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(self.observer.state())
 
     def stop_clock(self) -> None:

@@ -57,6 +57,7 @@ def build(config: Config, rank: Rank) -> Parts:
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
     model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    _check_outputs(config, model, train, task)
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
@@ -77,6 +78,22 @@ def build(config: Config, rank: Rank) -> Parts:
     )
 
 
+@torch.no_grad()
+def _check_outputs(config: Config, model: nn.Module, train: Split, task: Task) -> None:
+    """A model of the wrong shape is told here, by its key, and not by an index error in the loss."""
+    inputs, _ = train.batch(torch.arange(min(2, len(train))))
+    model.eval()
+    outputs = model(inputs)
+    model.train()
+    needed = (len(inputs), task.num_outputs)
+    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != needed:
+        given = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        raise InputError(
+            f"model._target_={config.model.target}: it gives {given} for inputs of {tuple(inputs.shape)};"
+            f" {needed} is needed (examples, num_outputs)"
+        )
+
+
 def _built_callback(component: Component) -> pl.Callback:
     callback = component.build()
     if not isinstance(callback, pl.Callback):
@@ -87,7 +104,7 @@ def _built_callback(component: Component) -> pl.Callback:
 def _check_objective(config: Config, task: Task, validation: Split) -> None:
     try:
         found = metric_names(task, validation.targets)
-    except ValueError as error:  # a torchmetrics class that does not fit the task's outputs
+    except (ValueError, RuntimeError, TypeError) as error:  # a torchmetrics class that does not fit the task's outputs
         raise InputError(f"task.metrics: {' '.join(str(error).split())}") from error
     names = [f"val/{name}" for name in found if not name.startswith("examples/")]
     known = [*names, "train/error", "train/eval_loss"]

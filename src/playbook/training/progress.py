@@ -79,6 +79,12 @@ class TrialProgress:
             self._bar = None
 
 
+_REMEDIES = {
+    "diverged": "a lower lr; or warmup_steps, clip_norm, another optimizer (E5 to E8)",
+    "out_of_memory": "a smaller batch_size or model; data.in_memory=false where the data is large",
+}
+
+
 def summary(result: Result, folder: str) -> Table:
     """How the trial ended, as a table."""
     table = Table(show_header=False, title=Text(folder, style="bold"), title_justify="left")
@@ -90,11 +96,14 @@ def summary(result: Result, folder: str) -> Table:
     rows: list[tuple[str, Any]] = [("status", status)]
     if result.reason_message:
         rows.append(("", result.reason_message))
+    if result.reason is not None:
+        rows.append(("next", _REMEDIES[result.reason]))
     if result.objective is not None:
         rows.append((f"best {result.objective_metric}", f"{result.objective:.4g} at step {result.best_step}"))
+        if result.chance is not None and result.above_chance is not None:
+            way = f"the best is {result.above_chance:.1%} of the way from there to perfect"
+            rows.append(("chance", f"{result.chance:.4g}; {way}"))
         rows.append((f"final {result.objective_metric}", _short(result.final_objective)))
-    if result.chance is not None and result.above_chance is not None:
-        rows.append(("chance", f"{result.chance:.4g}; {result.above_chance:.1%} of the way from there to perfect"))
     rows.append(("steps", f"{result.steps} in {result.seconds:.1f} s"))
     for label, value in rows:
         table.add_row(label, Text(str(value)))

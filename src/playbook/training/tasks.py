@@ -48,7 +48,7 @@ class Task(nn.Module):
         """The training loss of a batch, a scalar: the mean over its examples."""
 
     @abstractmethod
-    def _own_metrics(self) -> Metric:
+    def own_metrics(self) -> Metric:
         """A fresh metric whose `compute()` is a dict with `error`, `loss` and whatever else the task logs."""
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Task(nn.Module):
 
     def metrics(self) -> MetricCollection:
         """Fresh metrics, with those of the config: update with `(outputs, targets)`; exact over batches and ranks."""
-        return MetricCollection({"own": self._own_metrics(), **{n: m.clone() for n, m in self._more_metrics.items()}})
+        return MetricCollection({"own": self.own_metrics(), **{n: m.clone() for n, m in self._more_metrics.items()}})
 
 
 class Classification(Task):
@@ -87,21 +87,21 @@ class Classification(Task):
         self.label_smoothing = label_smoothing
         self.register_buffer("counts", torch.bincount(train_targets.cpu(), minlength=num_classes))
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
-    def _own_metrics(self) -> Metric:
+    def own_metrics(self) -> Metric:
         return ClassificationMetrics(self.num_outputs)
 
-    def predict(self, outputs: Tensor) -> Tensor:  # noqa: D102
+    def predict(self, outputs: Tensor) -> Tensor:
         return outputs.softmax(-1)
 
-    def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:  # noqa: D102
+    def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
         scores, labels = self.predict(outputs).float().cpu().max(-1)
         rows = zip(targets.tolist(), labels.tolist(), scores.numpy(), strict=True)
         return [(str(target), str(label), score) for target, label, score in rows]
 
-    def chance(self, targets: Tensor) -> dict[str, float]:  # noqa: D102
+    def chance(self, targets: Tensor) -> dict[str, float]:
         frequencies = self.counts.double().cpu()
         frequencies = (frequencies + 1) / (frequencies + 1).sum()  # a class that training never saw is still possible
         targets = targets.cpu()
@@ -128,22 +128,22 @@ class Regression(Task):
         self.register_buffer("mean", targets.mean(0).float())
         self.register_buffer("std", torch.where(std > 0, std, 1.0).float())
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: D102
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs, (targets - self.mean) / self.std)
 
-    def _own_metrics(self) -> Metric:
+    def own_metrics(self) -> Metric:
         return RegressionMetrics(self.mean, self.std)
 
-    def predict(self, outputs: Tensor) -> Tensor:  # noqa: D102
+    def predict(self, outputs: Tensor) -> Tensor:
         return outputs * self.std + self.mean
 
-    def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:  # noqa: D102
+    def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
         predictions = self.predict(outputs).float().cpu()
         errors = (predictions - targets.cpu()).abs().mean(-1).numpy()
         rows = zip(targets.tolist(), predictions.tolist(), errors, strict=True)
         return [(_numbers(target), _numbers(prediction), error) for target, prediction, error in rows]
 
-    def chance(self, targets: Tensor) -> dict[str, float]:  # noqa: D102
+    def chance(self, targets: Tensor) -> dict[str, float]:
         residual = (targets.cpu() - self.mean.cpu()).double()
         scaled = residual / self.std.cpu().double()
         return {"error": residual.square().mean().sqrt().item(), "loss": scaled.square().mean().item()}

@@ -18,6 +18,7 @@ from rich.console import Console
 from playbook.config import Config
 from playbook.errors import CrashError
 from playbook.records import Result, read_result, write_result
+from playbook.training.code import code_of
 from playbook.training.commit import History
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
 from playbook.training.fit import OUT_OF_MEMORY, Fit
@@ -45,20 +46,31 @@ def train(config: Config, *, verbose: bool = True) -> Result:
     with _disk_trouble_is_a_crash(folder):
         result = finished_result(folder, config)
         mirrored = None
+        finished_before = result is not None
         if result is None:
             result, mirrored = _train_into(folder, config, verbose)
     if verbose:
         console = Console()
+        if finished_before:
+            _say_that_it_was_finished(console, result, config)
         console.print(summary(result, str(folder)))
         if mirrored:
             console.print(f"W&B: {mirrored}", soft_wrap=True, highlight=False)
     return result
 
 
+def _say_that_it_was_finished(console: Console, result: Result, config: Config) -> None:
+    console.print("finished before, not trained again; overwrite=true does", style="dim")
+    then, now = result.environment or {}, code_of(config)
+    for key in now:
+        if then.get(key) != now[key]:
+            console.print(f"[yellow]the {key} has changed since: this is the result of the old one[/]")
+
+
 def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, str | None]:
     first = Rank(0, config.trainer.num_devices)
     parts, excess = _build_or_excess(config, first)
-    here = environment(choose_device(config.trainer.device, first), first)
+    here = environment(choose_device(config.trainer.device, first), first) | code_of(config)
     with locked(folder) as lock, Interrupts() as interrupts:
         commit = begin(folder, config, here)
         mirrored = None
@@ -66,7 +78,7 @@ def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, st
         if parts is None:
             result = _out_of_memory(folder, config, commit.history, here, step=0, message=excess)
         elif first.world_size == 1:
-            result, mirrored = _run(config, folder, parts, commit, interrupts, verbose)
+            result, mirrored = _run(config, folder, parts, commit, here, interrupts, verbose)
         else:
             del parts  # the ranks build their own
             work = (config, verbose)
@@ -117,7 +129,9 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
     assert config.output_dir is not None
     folder = Path(config.output_dir)
     with Interrupts() as interrupts:
-        result, _ = _run(config, folder, build(config, rank), last_commit(folder), interrupts, verbose)
+        parts = build(config, rank)
+        here = environment(parts.device, rank) | code_of(config)
+        result, _ = _run(config, folder, parts, last_commit(folder), here, interrupts, verbose)
     if result is None:
         sys.exit(interrupts.exit_code)
 
@@ -127,6 +141,7 @@ def _run(
     folder: Path,
     parts: Parts,
     commit: LastCommit,
+    here: Mapping[str, Any],
     interrupts: Interrupts,
     verbose: bool,
 ) -> tuple[Result | None, str | None]:
@@ -134,7 +149,7 @@ def _run(
     mirrored = parts.mirror.where
     result = None
     try:
-        result = Fit(config, folder, parts, commit.history, interrupts, verbose).run(commit.path)
+        result = Fit(config, folder, parts, commit.history, here, interrupts, verbose).run(commit.path)
         if result is not None and parts.rank.is_first:
             write_result(folder, result)
     except BaseException:

@@ -52,7 +52,7 @@ class WandbMirror(NoMirror):
         """Lightning's own logger on the same run, for callbacks that log."""
         return None if self._run is None else WandbLogger(experiment=self._run, log_model=False)
 
-    def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:  # noqa: D102
+    def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:
         folder = Path(self._dir or run_dir)
         folder.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {
@@ -81,7 +81,7 @@ class WandbMirror(NoMirror):
             return None
         return self._run.url if not self._run.offline else f"offline; wandb sync {Path(self._run.dir).parent}"
 
-    def log_steps(self, rows: StepRows) -> None:  # noqa: D102
+    def log_steps(self, rows: StepRows) -> None:
         # W&B turns every number into JSON; Python's own floats are what it does that with fastest.
         columns = rows.loss.tolist(), rows.grad_norm.tolist(), rows.lr, rows.clipped.tolist()
         seconds = rows.data_seconds, rows.step_seconds
@@ -93,11 +93,11 @@ class WandbMirror(NoMirror):
             histogram = wandb.Histogram(np_histogram=np.histogram(norms, bins=32))
             self._run.log({STEP: rows.first_step + len(rows) - 1, "grad_norm_histogram": histogram})
 
-    def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:  # noqa: D102
+    def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:
         self._run.log({STEP: step, **metrics})
         self._predictions = predictions
 
-    def close(self, result: Result | None) -> None:  # noqa: D102
+    def close(self, result: Result | None) -> None:
         if self._run is None:
             return
         if result is not None:
