@@ -62,6 +62,9 @@ class _WholeRun:
         return iter(self._loader)
 
 
+_PLAIN_ATTRIBUTES = frozenset({"_current_fx_name", "step", "_clock"})
+
+
 class TrialModule(pl.LightningModule):
     """Trains `model` on `task` and tells its `observer` how far it is."""
 
@@ -87,6 +90,15 @@ class TrialModule(pl.LightningModule):
         self._make_loader = make_loader
         self._loader: StepLoader | None = None
         self._parameters_with_grad: list[nn.Parameter] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning notes the name of each hook here, forty times a step, and `nn.Module` searches its parameters,
+        buffers and children each time: a twelfth of a small network's step.
+        """
+        if name in _PLAIN_ATTRIBUTES:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self._optimizer
