@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-# A waiting OpenMP thread spins by default. Where other processes want the core, as the trials of a study do, each
-# operation then waits for a spinning stranger: 500 steps of the digits network took 16 s beside two busy processes and
-# 0.5 s with threads that sleep. Read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A waiting OpenMP thread spins for milliseconds by default. Where other processes want the core, as the trials of a
+# study do, each operation then waits for a spinning stranger: twenty times as long (docs/benchmarks.md). To spin for
+# microseconds costs nothing on a free machine. Read by GNU's OpenMP, which torch for Linux has, when it is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from playbook.training.run import Run, load_run
