@@ -1,0 +1,32 @@
+"""The notebooks run from top to bottom on a run as `make demo` makes it, and hold no outputs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def cells(notebook: Path) -> list[dict]:
+    return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def test_there_is_one():
+    assert "read_a_run" in {path.stem for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_holds_no_outputs(notebook):
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(notebook))
+
+
+def test_a_run_is_read(run_trial, tmp_path, monkeypatch):
+    run_trial("max_steps=20", folder="outputs/demo")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    names: dict = {}
+    for cell in cells(next(path for path in NOTEBOOKS if path.stem == "read_a_run")):
+        exec("".join(cell["source"]), names)
+    assert names["error"] == pytest.approx(names["run"].result.objective, abs=1e-12)
+    assert names["wide"]["step"].to_list() == [0, 5, 10, 15, 20]
