@@ -19,7 +19,7 @@ $(READY): pyproject.toml requirements.lock
 	touch $@
 
 demo: $(READY) ## train on digits, and draw how it went
-	$(BIN)/python train.py output_dir=outputs/demo max_steps=600 eval_every=20
+	$(BIN)/python train.py output_dir=outputs/demo overwrite=true max_steps=600 eval_every=20
 	$(BIN)/python scripts/show_run.py run_dir=outputs/demo
 
 test: $(READY) ## run all tests

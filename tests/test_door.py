@@ -501,3 +501,25 @@ def test_hydra_full_error_shows_where_a_fault_was_found(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
     assert "InputError: lr=abc" in done.stderr
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize("words", [["model=mlp,cnn"], ["optimizer=choice(adam,sgd)"]])
+def test_options_of_a_group_are_swept(door: Door, tmp_path: Path, words: list[str]) -> None:
+    assert door("-m", *words, "logger=none", "max_steps=2").code == 0
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2
+
+
+def test_a_refused_trial_of_a_sweep_leaves_the_others(door: Door, tmp_path: Path) -> None:
+    sweep = door("-m", "schedule=linear", "schedule.decay_steps=2,9,1", "max_steps=2", "logger=none")
+    assert sweep.code == 2
+    assert "error: schedule.decay_steps=9 is more than max_steps=2" in sweep.err
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2
+
+
+def test_data_of_another_folder_is_another_trial(door: Door, tmp_path: Path) -> None:
+    for folder, num_features in (("a", 4), ("b", 7)):
+        (tmp_path / folder).mkdir()
+        inputs = np.random.default_rng(0).normal(size=(60, num_features))
+        np.savez(tmp_path / folder / "x.npz", inputs=inputs, targets=np.arange(60) % 2)
+        assert door("data=arrays", "data.path=x.npz", f"data.root={folder}", "logger=none", "max_steps=2").code == 0
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2

@@ -11,6 +11,8 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -120,7 +122,13 @@ def takes(cls: type) -> frozenset[str] | None:
 
 def _schema(cls: type, supplied: frozenset[str], built: Set[str]) -> type[BaseModel]:
     """A pydantic model of the parameters of `cls` that a config block may set."""
-    hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    try:
+        hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
+    except NameError as error:
+        raise InputError(
+            f"{cls.__module__}.{cls.__name__}: an annotation of its __init__ cannot be read ({error});"
+            " import its name outside of `if TYPE_CHECKING`"
+        ) from None
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(cls).parameters.items():
         positional_or_keyword = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
@@ -144,7 +152,13 @@ def _inner_blocks(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _as_read(value: Any) -> Any:
-    """As YAML gives it back: a tuple, which an annotation may make of a list, is a list again."""
+    """As YAML gives it back, where an annotation made more of it: a tuple of a list, a path or an Enum of a text."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {name: _as_read(inner) for name, inner in value.items()}
     return [_as_read(inner) for inner in value] if isinstance(value, (list, tuple)) else value

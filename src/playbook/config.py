@@ -191,9 +191,12 @@ def dump_config(plain: Mapping[str, Any]) -> str:
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """See `Config.identity`."""
+    flat = dict(flatten(plain))
+    if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
+        flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
     return {
         key: value
-        for key, value in flatten(plain)
+        for key, value in flat.items()
         if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
     }
 

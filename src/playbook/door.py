@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,17 +39,23 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-def open_door(main: Callable[[], Any]) -> NoReturn:
+def open_door(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
     """Runs a `hydra.main` function and ends the process: 0 done, 1 crash, 2 bad input, 130 interrupted.
+
+    `config_name` is that of the function, whose keys are named where one is mistyped.
 
     With HYDRA_FULL_ERROR=1 in the environment, bad input also shows where it was found out.
     """
-    global _show_traceback
+    global _show_traceback, _config_name
+    _config_name = config_name
     _show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     try:
         with one_line_errors():
+            if not Path(CONFIG_DIR).is_dir():
+                raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
             _refuse_dashes(sys.argv[1:])
+            _refuse_shared_folder(sys.argv[1:])
             _refuse_options_without_a_name(sys.argv[1:])
             main()
     except KeyboardInterrupt:
@@ -58,6 +64,7 @@ def open_door(main: Callable[[], Any]) -> NoReturn:
 
 
 _show_traceback = False
+_config_name = "train"
 
 
 @contextmanager
@@ -70,7 +77,9 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, CrashError, HydraException, OmegaConfBaseException) as error:
-        if _show_traceback:
+        # In a sweep the other jobs go on, and the sweep ends with the error: the job fails, the process does not end.
+        in_a_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+        if _show_traceback or in_a_sweep:
             raise
         for line in _lines(error):
             print(f"error: {line}", file=sys.stderr)
@@ -106,21 +115,6 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
 
 
-class RefuseSharedFolder(Callback):
-    """Refuses `output_dir` for many trials, which would all write there. Runs before the sweep makes a file."""
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """See `hydra.experimental.callback.Callback`."""
-        if config.output_dir is not None:
-            # Hydra logs and swallows an Exception from a callback; SystemExit passes.
-            print(
-                f"error: output_dir={config.output_dir}: with -m each trial has a folder of its own;"
-                " remove it, or set output_root",
-                file=sys.stderr,
-            )
-            sys.exit(BAD_INPUT)
-
-
 def _refuse_what_does_not_resolve(cfg: DictConfig) -> None:
     """OmegaConf's error of an interpolation names what was not found, not where it stands."""
     raw = OmegaConf.to_container(cfg, resolve=False)
@@ -152,6 +146,13 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choic
         )
 
 
+def _refuse_shared_folder(words: Sequence[str]) -> None:
+    """`output_dir` for many trials, which would all write there."""
+    given = [word for word in words if re.match(r"\+{0,2}output_dir=(?!null$)", word)]
+    if given and {"-m", "--multirun"}.intersection(words):
+        raise InputError(f"{given[0]}: with -m each trial has a folder of its own; remove it, or set output_root")
+
+
 def _refuse_dashes(words: Sequence[str]) -> None:
     """`--lr=0.1`: argparse would answer with a page on Hydra's own flags."""
     _, unknown = get_args_parser().parse_known_args(list(words))
@@ -166,6 +167,8 @@ def _refuse_options_without_a_name(words: Sequence[str]) -> None:
     for word in words:
         if re.match(r"[\w/]*=", word):
             (override,) = parser.parse_overrides([word])
+            if override.is_sweep_override():  # model=mlp,cnn with -m
+                continue
             group = override.key_or_group
             if (Path(CONFIG_DIR) / group).is_dir() and not isinstance(override.value(), (str, list)):
                 raise InputError(f"{word}: type key=value, for a group the name of an option, or leave it out")
@@ -197,7 +200,7 @@ def _unknown_override(key: str, words: Sequence[str]) -> str:
         return f"{given}: {NOT_OFFERED[name]}"
     try:
         choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith(f"{key}=")]
-        plain = OmegaConf.to_container(compose_config("train", choices), resolve=False)
+        plain = OmegaConf.to_container(compose_config(_config_name, choices), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return f"{given}: there is no such key; --cfg job shows those there are"
     assert isinstance(plain, dict)

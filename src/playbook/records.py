@@ -32,6 +32,8 @@ EVALS = "evals.csv"
 PREDICTIONS = "predictions.csv"
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
+WANDB_ID = "wandb.json"
+"""The id of the run's W&B run, so that a resumed run goes on there."""
 
 STEP_COLUMNS = ("step", "loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds")
 EVAL_COLUMNS = ("step", "metric", "value")

@@ -40,7 +40,7 @@ class _ImageFiles(TensorSource):
         flip: bool = False,
     ) -> None:
         super().__init__(in_memory=in_memory, num_workers=num_workers)
-        self.folder = DataFolder(self.folder_name, root, download, self.system_folder)
+        self.folder = DataFolder(self.folder_name, root or None, download, self.system_folder)
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.augmentation = CropFlip(crop_padding, flip) if crop_padding or flip else None

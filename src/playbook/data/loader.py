@@ -147,8 +147,7 @@ class _StepBatches(Dataset[Batch]):
         # number of ranks.
         generator = torch.Generator().manual_seed(fold_in(self.seed, Stream.AUGMENTATION, step))
         draws = self.augmentation.draw(self.order.batch_size, generator)[self.order.share]
-        if inputs.is_cuda:
-            draws = draws.pin_memory().to(inputs.device, non_blocking=True)
+        draws = draws.pin_memory().to(inputs.device, non_blocking=True) if inputs.is_cuda else draws.to(inputs.device)
         return self.augmentation(inputs, draws), targets
 
 

@@ -76,6 +76,8 @@ class StepOrder:
             if self.device is not None and self.device.type == "cuda":
                 # From pinned memory the copy runs behind the host's back; from pageable memory it may wait for the GPU.
                 permutation = permutation.pin_memory().to(self.device, non_blocking=True)
+            elif self.device is not None:
+                permutation = permutation.to(self.device)
             if len(self._permutations) == 2:  # a batch straddles two neighbours; older ones do not come back
                 del self._permutations[next(iter(self._permutations))]
             self._permutations[epoch] = permutation

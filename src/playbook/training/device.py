@@ -11,7 +11,7 @@ from playbook.errors import InputError
 from playbook.training.ranks import Rank
 
 
-def choose_device(name: str, rank: Rank) -> torch.device:
+def choose_device(name: str, precision: str, rank: Rank) -> torch.device:
     """The device of a rank; `auto` is the fastest kind there is.
 
     Raises:
@@ -23,6 +23,8 @@ def choose_device(name: str, rank: Rank) -> torch.device:
     if not available[name]:
         there = [kind for kind, is_there in available.items() if is_there]
         raise InputError(f"trainer.device={name}: this machine has none; allowed here: auto, {', '.join(there)}")
+    if name == "mps" and precision == "64-true":
+        raise InputError("trainer.precision=64-true: this device has no 64-bit numbers; add trainer.device=cpu")
     if rank.world_size == 1:
         return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
     most = {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, rank.world_size)
@@ -31,15 +33,17 @@ def choose_device(name: str, rank: Rank) -> torch.device:
     return torch.device(name, rank.index) if name == "cuda" else torch.device(name)
 
 
+_AUTO_THREADS = torch.get_num_threads()  # before a trial of this process sets another number
+
+
 def set_num_threads(num_threads: int | str, world_size: int) -> None:
     """Threads of an operation on the CPU; they change the last bits of sums, so they are set before the first one.
 
     `auto` is torch's choice, shared out where several processes train together.
     """
-    if num_threads != "auto":
-        torch.set_num_threads(int(num_threads))
-    elif world_size > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // world_size))
+    count = max(1, _AUTO_THREADS // world_size) if num_threads == "auto" else int(num_threads)
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
 
 
 def environment(device: torch.device, rank: Rank) -> dict[str, Any]:

@@ -126,6 +126,7 @@ class Fit:
         finally:
             self._progress.stop()
             self._commits.close()
+            self._module.close()
 
     def started(self, step: int) -> None:
         """See `Observer`."""
@@ -216,11 +217,12 @@ class Fit:
             "device": parts.device,
         }
         # Which examples are looked at belongs to the data, not to the trial: trials are compared on the same ones.
-        sample = fixed_sample(parts.train.targets, TRAINING_SAMPLE, seed=0)
-        kept = fixed_sample(parts.validation.targets, KEPT_EXAMPLES, seed=0)
-        _check_for_skew("the fixed training sample", parts.train.targets[sample], parts.train.targets)
-        _check_for_skew("the validation split", parts.validation.targets, parts.train.targets)
-        inputs, targets = parts.validation.batch(kept)
+        train_targets, validation_targets = parts.train.targets.cpu(), parts.validation.targets.cpu()
+        sample = fixed_sample(train_targets, TRAINING_SAMPLE, seed=0)
+        kept = fixed_sample(validation_targets, KEPT_EXAMPLES, seed=0)
+        _check_for_skew("the fixed training sample", train_targets[sample], train_targets)
+        _check_for_skew("the validation split", validation_targets, train_targets)
+        inputs, targets = parts.validation.batch(kept.to(parts.validation.targets.device))
         return Judges(
             PassLoader(parts.validation, **settings),
             PassLoader(parts.train, indices=sample, **settings),

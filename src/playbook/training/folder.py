@@ -11,7 +11,18 @@ from typing import Any
 
 from playbook.config import Config, difference, dump_config, identity, read_config
 from playbook.errors import InputError
-from playbook.records import CHECKPOINTS, CONFIG, RESULT, STEPS, TABLES, Result, Table, read_result, replace_file
+from playbook.records import (
+    CHECKPOINTS,
+    CONFIG,
+    RESULT,
+    STEPS,
+    TABLES,
+    WANDB_ID,
+    Result,
+    Table,
+    read_result,
+    replace_file,
+)
 from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, saved, step_of, verify
 from playbook.training.commit import GENERATIONS, History
 
@@ -121,6 +132,7 @@ def _clear(folder: Path) -> None:
     """
     checkpoints = folder / CHECKPOINTS
     (folder / RESULT).unlink(missing_ok=True)
+    (folder / WANDB_ID).unlink(missing_ok=True)
     if checkpoints.exists():
         keep_only(checkpoints, saved(checkpoints, "step"))
         keep_only(checkpoints, [])

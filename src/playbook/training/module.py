@@ -117,6 +117,8 @@ class TrialModule(pl.LightningModule):
         self._generators = [torch.default_generator]
         if self.device.type == "cuda":
             self._generators.append(torch.cuda.default_generators[self.device.index or 0])
+        elif self.device.type == "mps":
+            self._generators.append(torch.mps._get_default_mps_generator())
         self.observer.started(self.step)
         self.stop_clock()
 
@@ -151,7 +153,7 @@ class TrialModule(pl.LightningModule):
     ) -> None:
         """The global norm of the gradient before clipping (E7): computed once, for the log, the clip, the alarm."""
         grads = [p.grad for p in self._parameters_with_grad if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads, foreach=True)
+        norm = torch.nn.utils.get_total_norm(grads)
         self.recorder.grad_norms.append(norm)
         if self.settings.clip_norm is not None:
             torch._foreach_mul_(grads, (self.settings.clip_norm / norm).clamp(max=1.0))
@@ -175,6 +177,10 @@ class TrialModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(self.observer.state())
+
+    def close(self) -> None:
+        """Let go of the data, which a reference cycle within Lightning would keep on the device."""
+        self._loader = None
 
     def stop_clock(self) -> None:
         """Begin to time the next step now: what came before (an evaluation) is not part of it."""

@@ -45,7 +45,7 @@ def build(config: Config, rank: Rank) -> Parts:
         InputError: a part cannot be built as the config says.
     """
     set_num_threads(config.trainer.num_threads, rank.world_size)
-    device = choose_device(config.trainer.device, rank)
+    device = choose_device(config.trainer.device, config.trainer.precision, rank)
     if config.batch_size % rank.world_size:
         raise InputError(
             f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
@@ -67,8 +67,8 @@ def build(config: Config, rank: Rank) -> Parts:
         rank=rank,
         device=device,
         source=source,
-        train=train,
-        validation=validation,
+        train=train.to(device),
+        validation=validation.to(device),
         task=task,
         model=model,
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),

@@ -7,12 +7,14 @@ and the objective is looked up, before the folder of the run is made.
 from __future__ import annotations
 
 import errno
+import gc
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from rich.console import Console
 
 from playbook.config import Config
@@ -68,9 +70,13 @@ def _say_that_it_was_finished(console: Console, result: Result, config: Config) 
 
 
 def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, str | None]:
+    # An earlier trial of this process is kept alive by reference cycles within Lightning.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        gc.collect()
+        torch.cuda.empty_cache()
     first = Rank(0, config.trainer.num_devices)
     parts, excess = _build_or_excess(config, first)
-    here = environment(choose_device(config.trainer.device, first), first) | code_of(config)
+    here = environment(choose_device(config.trainer.device, config.trainer.precision, first), first) | code_of(config)
     with locked(folder) as lock, Interrupts() as interrupts:
         commit = begin(folder, config, here)
         mirrored = None

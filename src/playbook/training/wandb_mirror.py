@@ -19,14 +19,12 @@ import numpy as np
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from playbook.records import PREDICTION_COLUMNS, Result, replace_file
+from playbook.records import PREDICTION_COLUMNS, WANDB_ID, Result, replace_file
 from playbook.training.mirror import NoMirror
 from playbook.training.recorder import StepRows
 
 TIMEOUT_SECONDS = 10
 STEP = "trainer/global_step"
-IDENTITY = "wandb.json"
-"""In the folder of a run: the id of its W&B run, so that a resumed run goes on there."""
 
 
 class WandbMirror(NoMirror):
@@ -68,7 +66,7 @@ class WandbMirror(NoMirror):
             "reinit": "create_new",  # trials in one process do not log into each other's runs
         }
         self._run = _init(arguments, folder)
-        replace_file(Path(run_dir) / IDENTITY, json.dumps({"id": arguments["id"]}) + "\n")
+        replace_file(Path(run_dir) / WANDB_ID, json.dumps({"id": arguments["id"]}) + "\n")
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
         objective = config["objective"]
@@ -151,7 +149,7 @@ def _init(arguments: dict[str, Any], folder: Path) -> Any:
 def _known_id(run_dir: Path) -> str | None:
     """The id of the W&B run that an earlier part of this run went to."""
     try:
-        return cast(str, json.loads((run_dir / IDENTITY).read_text(encoding="utf-8"))["id"])
+        return cast(str, json.loads((run_dir / WANDB_ID).read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
