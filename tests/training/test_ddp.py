@@ -311,7 +311,7 @@ def test_a_killed_rank_ends_the_trial_with_one_line(deaths):
     said = [line for line in end.err if line.startswith("error: ")]
     assert said == [
         f"error: output_dir={folder}: rank 1 was ended by SIGKILL;"
-        " what was committed before is kept, and the same command goes on from there"
+        " the last commit is kept, and the same command (without overwrite=true) goes on from there"
     ]
     assert end.err == said, "\n".join(end.err)
 

@@ -87,12 +87,12 @@ def test_force_goes_on_all_the_same(trial_config, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("_threads")
-def test_another_number_of_threads_is_another_place(trial_config, tmp_path):
+def test_another_number_of_threads_is_another_place(trial_config, tmp_path, monkeypatch):
     """For real: `auto` takes what there is, and what there is changes between the two."""
     config = trial_config(*TRIAL, "trainer.num_threads=auto")
-    torch.set_num_threads(1)
+    monkeypatch.setattr(device_of_a_trial, "_AUTO_THREADS", 1)
     kill_at(config, 7)
-    torch.set_num_threads(2)
+    monkeypatch.setattr(device_of_a_trial, "_AUTO_THREADS", 2)
     with pytest.raises(InputError, match="num_threads: 1 there, 2 here"):
         train(config, verbose=False)
     train(trial_config(*TRIAL, "trainer.num_threads=auto", "resume=force"), verbose=False)

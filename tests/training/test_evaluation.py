@@ -144,3 +144,22 @@ def test_the_evaluations_of_a_trial(run_trial):
         assert [recorded[f"val/correct/{c}"] for c in range(10)] == correct.tolist()
         sizes = {f"val/examples/{c}": n for c, n in enumerate(np.bincount(val.targets.numpy()))}
         assert {name: value for name, value in recorded.items() if "examples" in name} == (sizes if step == 0 else {})
+
+
+def test_a_frozen_part_stays_frozen(run_trial, monkeypatch):
+    """A fork that puts its backbone's batch norm into evaluation mode finds it so in every step."""
+    from playbook.training.module import TrialModule
+
+    modes = []
+    step = TrialModule.training_step
+
+    def watched(self, batch, batch_idx):
+        norm = next(m for m in self.model.modules() if isinstance(m, torch.nn.BatchNorm1d))
+        modes.append(norm.training)
+        if self.step == 2:
+            norm.eval()
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TrialModule, "training_step", watched)
+    run_trial("model.norm=batch", "max_steps=10", "eval_every=5")
+    assert modes == [True] * 3 + [False] * 7

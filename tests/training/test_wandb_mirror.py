@@ -18,6 +18,7 @@ import playbook
 from playbook.config import Config
 from playbook.models import MLP
 from playbook.training import train
+from playbook.training.mirror import NoMirror, Shielded
 
 TRIAL = ("logger=wandb", "model.width=8", "max_steps=60", "eval_every=25", "clip_norm=1.5", "lr=0.1")
 
@@ -246,3 +247,36 @@ def test_a_server_that_cannot_be_reached_means_offline(tmp_path, monkeypatch, ca
     assert mirror.exit_code == 0
     assert [path.name for path in (run.path / "wandb").iterdir() if path.name.startswith("run-")] == []
     assert "recording offline" in capfd.readouterr().err
+
+
+def test_a_run_that_was_finished_but_for_its_result_is_finished_with_one(trial_config):
+    config = trial_config("logger=wandb", "max_steps=10")
+    result = train(config, verbose=False)
+    (Path(config.output_dir) / "result.json").unlink()  # killed between the last commit and the result
+    assert train(config, verbose=False).objective == result.objective
+
+
+def test_trouble_with_the_mirror_is_not_the_trials(capsys):
+    class Breaks(NoMirror):
+        asked = 0
+
+        def log_steps(self, rows):
+            Breaks.asked += 1
+            raise ConnectionResetError("Connection lost")
+
+    shielded = Shielded(Breaks())
+    for _ in range(3):
+        shielded.log_steps(None)
+    shielded.close(None)
+    assert Breaks.asked == 1
+    assert capsys.readouterr().err == (
+        "warning: Breaks shows nothing more of this run (Connection lost); the files are complete\n"
+    )
+
+
+def test_a_key_of_the_wrong_form_means_offline(trial_config, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = trial_config("logger=wandb")
+    assert train(config, verbose=False).status == "complete"
+    assert list(Path(config.output_dir).glob("wandb/offline-run-*"))

@@ -6,6 +6,7 @@ t = start, start + 1, …. Where a batch is made does not change a bit of it.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -184,7 +185,18 @@ def _batches(
         persistent_workers=True,
         pin_memory=device.type == "cuda",
         generator=generator,
+        worker_init_fn=_leave_signals_to_the_trial,
     )
+
+
+def _leave_signals_to_the_trial(worker: int) -> None:
+    """A signal to the whole job reaches worker processes too: the trial must get its batches to end its step.
+
+    A second SIGTERM ends a worker, as torch does with one that does not stop by itself.
+    """
+    for signum in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 @contextmanager

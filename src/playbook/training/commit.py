@@ -20,7 +20,7 @@ from torch import Tensor
 from playbook.data import PassLoader
 from playbook.records import EVALS, PREDICTIONS, STEPS, Table
 from playbook.training.checkpoints import best_path, keep_only, resume_path, saved
-from playbook.training.evaluation import evaluate
+from playbook.training.evaluation import evaluate, evaluating
 from playbook.training.mirror import NoMirror
 from playbook.training.module import TrialModule
 from playbook.training.ranks import Rank, average_running_statistics
@@ -159,11 +159,9 @@ class Commits:
     @torch.no_grad()
     def _predict(self, step: int) -> list[tuple[Any, ...]]:
         numbers, inputs, targets = self._judges.examples
-        self._module.eval()
-        precision = self._trainer.precision_plugin
-        with precision.forward_context():
-            outputs = self._module.model(precision.convert_input(inputs))
-        self._module.train()
+        model, precision = self._module.model, self._trainer.precision_plugin
+        with evaluating(model), precision.forward_context():
+            outputs = model(precision.convert_input(inputs))
         described = self._module.task.describe(outputs, targets)
         return [(step, number, *row) for number, row in zip(numbers.tolist(), described, strict=True)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,17 +27,24 @@ def evaluate(model: nn.Module, task: Task, loader: PassLoader, *, precision: Pre
     # Sums are in float64, which Apple's GPUs do not have.
     judge = torch.device("cpu") if loader.device.type == "mps" else loader.device
     metrics = task.metrics().to(judge)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         for inputs, targets in loader:
             with precision.forward_context():
                 outputs = model(precision.convert_input(inputs))
             metrics.update(outputs.to(judge), targets.to(judge))
+    return _flat(metrics.compute())
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within; afterwards each module is in the mode that it was in, a frozen batch norm too."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return _flat(metrics.compute())
 
 
 def metric_names(task: Task, split_targets: torch.Tensor) -> list[str]:

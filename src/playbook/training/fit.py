@@ -130,7 +130,6 @@ class Fit:
 
     def started(self, step: int) -> None:
         """See `Observer`."""
-        self._interrupts.take_back()
         self._progress.start(step)
         if step == 0 and not self._history.objectives:  # not where the run goes on from that very commit
             self._commit(0)
@@ -191,7 +190,10 @@ class Fit:
         if self._parts.rank.is_first:
             self._progress.stop()
             total = self._config.total_steps
-            print(f"stopped; saved at step {at} of {total}: the same command goes on from there", file=sys.stderr)
+            without = ", without overwrite=true," if self._config.overwrite else ""
+            print(
+                f"stopped; saved at step {at} of {total}: the same command{without} goes on from there", file=sys.stderr
+            )
 
     def _loader(self, start_step: int) -> StepLoader:
         return StepLoader(
@@ -296,6 +298,13 @@ def _trainer(config: Config, folder: Path, parts: Parts) -> pl.Trainer:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+    # Targets keep their digits: only what goes through the network is converted to its precision.
+    plugin, convert = trainer.precision_plugin, trainer.precision_plugin.convert_input
+    plugin.convert_input = lambda data: (  # type: ignore[method-assign]
+        (convert(data[0]), data[1]) if isinstance(data, tuple | list) else convert(data)
+    )
+    # Its SIGTERM handler speaks to other ranks from inside the signal, and ends a run with exit code 0; ours stay.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if world_size > 1:
         # Lightning 2.6 has all ranks wait for one another at every step to agree on SIGTERM; ours do when they settle.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

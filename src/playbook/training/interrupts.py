@@ -27,13 +27,10 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-            self.take_back()
+            for signum, before in self._before.items():
+                if before in _DEFAULTS:
+                    signal.signal(signum, self._note)
         return self
-
-    def take_back(self) -> None:
-        """Undo what somebody else registered since: Lightning's SIGTERM handler communicates from inside a signal."""
-        for signum, before in self._before.items():
-            signal.signal(signum, self._note if before in _DEFAULTS else before)
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         for signum, before in self._before.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
@@ -35,3 +36,43 @@ class NoMirror:
 
     def close(self, result: Result | None) -> None:
         """Called once at the end; without a result where the trial was cut short."""
+
+
+class Shielded(NoMirror):
+    """A mirror whose troubles are not the trial's: at the first, a line is printed and it is asked no more."""
+
+    def __init__(self, mirror: NoMirror) -> None:
+        self._mirror: NoMirror | None = mirror
+
+    @property
+    def lightning_logger(self) -> Logger | None:  # type: ignore[override]
+        """That of the mirror."""
+        return None if self._mirror is None else self._mirror.lightning_logger
+
+    @property
+    def where(self) -> str | None:  # type: ignore[override]
+        """That of the mirror."""
+        return None if self._mirror is None else self._mirror.where
+
+    def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:
+        self._ask(lambda mirror: mirror.open(run_dir=run_dir, config=config))
+
+    def log_steps(self, rows: StepRows) -> None:
+        self._ask(lambda mirror: mirror.log_steps(rows))
+
+    def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:
+        self._ask(lambda mirror: mirror.log_evaluation(step, metrics, predictions))
+
+    def close(self, result: Result | None) -> None:
+        self._ask(lambda mirror: mirror.close(result))
+
+    def _ask(self, request: Callable[[NoMirror], None]) -> None:
+        if self._mirror is None:
+            return
+        try:
+            request(self._mirror)
+        except Exception as error:
+            words = " ".join(str(error).split()) or type(error).__name__
+            name = type(self._mirror).__name__
+            print(f"warning: {name} shows nothing more of this run ({words}); the files are complete", file=sys.stderr)
+            self._mirror = None

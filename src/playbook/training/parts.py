@@ -15,8 +15,8 @@ from playbook.errors import InputError
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.training.device import choose_device, set_num_threads
-from playbook.training.evaluation import metric_names
-from playbook.training.mirror import NoMirror
+from playbook.training.evaluation import evaluating, metric_names
+from playbook.training.mirror import NoMirror, Shielded
 from playbook.training.ranks import Rank
 from playbook.training.tasks import Task
 
@@ -73,7 +73,7 @@ def build(config: Config, rank: Rank) -> Parts:
         model=model,
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
         schedule=schedule,
-        mirror=config.logger.build() if rank.is_first else NoMirror(),
+        mirror=Shielded(config.logger.build()) if rank.is_first else NoMirror(),
         callbacks=[_built_callback(callback) for callback in config.callbacks.values()],
     )
 
@@ -82,9 +82,8 @@ def build(config: Config, rank: Rank) -> Parts:
 def _check_outputs(config: Config, model: nn.Module, train: Split, task: Task) -> None:
     """A model of the wrong shape is told here, by its key, and not by an index error in the loss."""
     inputs, _ = train.batch(torch.arange(min(2, len(train))))
-    model.eval()
-    outputs = model(inputs)
-    model.train()
+    with evaluating(model):
+        outputs = model(inputs)
     needed = (len(inputs), task.num_outputs)
     if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != needed:
         given = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

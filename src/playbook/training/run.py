@@ -88,6 +88,8 @@ class Run:
         targets = torch.zeros(1, dtype=torch.int64) if shape["num_classes"] else torch.zeros(1, shape["num_outputs"])
         task = self.config.task.build(train_targets=targets, num_classes=shape["num_classes"])
         predictor = Predictor(model, task)
+        if self.config.trainer.precision == "64-true":
+            predictor.double()
         predictor.load_state_dict(checkpoint["state_dict"])
         return predictor.eval()
 

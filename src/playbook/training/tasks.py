@@ -199,8 +199,8 @@ class RegressionMetrics(Metric):
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         super().__init__()
-        self.register_buffer("_mean", mean.double(), persistent=False)
-        self.register_buffer("_std", std.double(), persistent=False)
+        self.register_buffer("_mean", mean.cpu().double(), persistent=False)
+        self.register_buffer("_std", std.cpu().double(), persistent=False)
         for name in ("squares", "total", "total_squares"):  # of each output, standardised
             self.add_state(name, torch.zeros(len(mean), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("examples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")

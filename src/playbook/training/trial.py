@@ -10,7 +10,7 @@ import errno
 import gc
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,8 +18,9 @@ import torch
 from rich.console import Console
 
 from playbook.config import Config
-from playbook.errors import CrashError
+from playbook.errors import CrashError, InputError
 from playbook.records import Result, read_result, write_result
+from playbook.training.checkpoints import step_of
 from playbook.training.code import code_of
 from playbook.training.commit import History
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
@@ -134,12 +135,26 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
     """The work of one of several processes; the one that started them has brought the folder to its last commit."""
     assert config.output_dir is not None
     folder = Path(config.output_dir)
-    with Interrupts() as interrupts:
+    with _said_by_the_rank(), _disk_trouble_is_a_crash(folder), Interrupts() as interrupts:
         parts = build(config, rank)
         here = environment(parts.device, rank) | code_of(config)
         result, _ = _run(config, folder, parts, last_commit(folder), here, interrupts, verbose)
     if result is None:
         sys.exit(interrupts.exit_code)
+
+
+@contextmanager
+def _said_by_the_rank() -> Iterator[None]:
+    """The exit codes of the command line, for the process that started the rank: an exception would lose its kind."""
+    try:
+        yield
+    except (InputError, CrashError) as error:
+        print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(OUT_OF_MEMORY)
 
 
 def _run(
@@ -158,11 +173,15 @@ def _run(
         result = Fit(config, folder, parts, commit.history, here, interrupts, verbose).run(commit.path)
         if result is not None and parts.rank.is_first:
             write_result(folder, result)
-    except BaseException:
-        with suppress(Exception):  # a mirror that cannot close has nothing to add to what went wrong
-            parts.mirror.close(None)
-        raise
-    parts.mirror.close(result)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if parts.rank.world_size > 1:  # the other ranks do not know, and wait for this one
+            sys.exit(OUT_OF_MEMORY)
+        step = step_of(commit.path) if commit.path else 0
+        result = _out_of_memory(folder, config, commit.history, here, step=step, message=first_line(error))
+    finally:
+        parts.mirror.close(result)
     return result, mirrored
 
 
@@ -188,5 +207,6 @@ def _concerns(folder: Path, error: OSError) -> bool:
 
 def _crash(folder: Path, reason: str, error: Exception) -> NoReturn:
     raise CrashError(
-        f"output_dir={folder}: {reason}; what was committed before is kept, and the same command goes on from there"
+        f"output_dir={folder}: {reason}; the last commit is kept, and the same command (without overwrite=true)"
+        " goes on from there"
     ) from error

@@ -44,6 +44,7 @@ class WandbMirror(NoMirror):
         self._group = group
         self._dir = dir
         self._run: Any = None
+        self._predictions: list[tuple[Any, ...]] = []
 
     @property
     def lightning_logger(self) -> Logger | None:  # type: ignore[override]
@@ -98,11 +99,12 @@ class WandbMirror(NoMirror):
     def close(self, result: Result | None) -> None:
         if self._run is None:
             return
-        if result is not None:
+        if result is not None and self._predictions:
             table = wandb.Table(
                 columns=list(PREDICTION_COLUMNS), data=[[*map(_plain, row)] for row in self._predictions]
             )
             self._run.log({"predictions": table})
+        if result is not None:
             self._run.summary.update({name: getattr(result, name) for name in _SUMMARY})
         # An offline run that is not finished here would be "finished" by whatever ends the process, even a crash.
         self._run.finish(exit_code=0 if result is not None else 1)
@@ -129,14 +131,15 @@ _unreachable = False
 def _init(arguments: dict[str, Any], folder: Path) -> Any:
     """The run: as WANDB_MODE says, else online if there is a key and the server answers in time, else offline."""
     global _unreachable
-    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, silent=True, console="off")
+    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off")
     if "WANDB_MODE" in os.environ:
         return wandb.init(**arguments, settings=settings)
     wandb.setup(settings=wandb.Settings(x_disable_viewer=True))  # else login itself waits for the server, for 5 s
-    if not _unreachable and wandb.login(prompt=False, verify=False):
+    if not _unreachable:
         try:
-            return wandb.init(**arguments, settings=settings)
-        except wandb.errors.Error as error:
+            if wandb.login(prompt=False, verify=False):
+                return wandb.init(**arguments, settings=settings)
+        except Exception as error:  # a key of the wrong form, no server, a service that died: none is worth a trial
             _unreachable = True
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
