@@ -21,10 +21,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from omegaconf import OmegaConf
 
-from playbook.config import Config, load_config
-from playbook.door import compose_config
+from playbook.config import Config
+from playbook.door import compose_trial
 from playbook.records import Table
 from playbook.training import train
 from playbook.training.checkpoints import SafeCheckpointIO
@@ -89,12 +88,7 @@ def digits_default(folder: Path, num_commits: int) -> Config:
         *("logger=none", "trainer.device=cpu", "trainer.num_threads=1"),
         *(f"max_steps={num_commits * STEPS_BETWEEN}", f"eval_every={STEPS_BETWEEN}", f"output_dir={folder}"),
     ]
-    plain = OmegaConf.to_container(compose_config("train", overrides), resolve=False)
-    assert isinstance(plain, dict)
-    del plain["hydra"]
-    resolved = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
-    assert isinstance(resolved, dict)
-    return load_config({str(key): value for key, value in resolved.items()})
+    return compose_trial(*overrides)
 
 
 def report(folder: Path, commits: list[dict[str, float]]) -> None:

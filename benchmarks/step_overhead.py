@@ -37,9 +37,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from playbook.config import load_config
 from playbook.data import Source, StepLoader, StepOrder, TensorSplit
-from playbook.door import compose_config
+from playbook.door import compose_trial
 from playbook.errors import InputError
 from playbook.models import MLP
 from playbook.training import train
@@ -131,7 +130,7 @@ def main() -> None:
 
 
 def measure(workload: Workload, rounds: int) -> None:
-    config = load_config(_plain(compose_config("train", workload.overrides)))
+    config = compose_trial(*workload.overrides)
     source: Source = config.data.build()
     try:
         split = source.load("train")
@@ -209,25 +208,13 @@ def ours(workload: Workload) -> float:
             *(f"model.width={workload.width}", "model.depth=2", f"batch_size={workload.batch_size}"),
             *(f"max_steps={workload.num_steps}", "eval_every=1000000", f"output_dir={folder}/run"),
         ]
-        train(load_config(_plain(compose_config("train", overrides))), verbose=False)
+        train(compose_trial(*overrides), verbose=False)
         seconds = playbook.load_run(Path(folder) / "run").steps["step_seconds"].to_list()
     return sum(seconds[WARM_UP:]) / len(seconds[WARM_UP:])
 
 
 def mean_step(clock: list[float]) -> float:
     return (clock[-1] - clock[WARM_UP - 1]) / (len(clock) - WARM_UP)
-
-
-def _plain(cfg: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(plain, dict)
-    hydra = plain.pop("hydra")
-    assert hydra
-    resolved = OmegaConf.to_container(OmegaConf.create(plain), resolve=True)
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from playbook.config import Config, load_config
-from playbook.door import compose_config
+from playbook.config import Config
+from playbook.door import compose_trial
 
 SMALL = {
     "logger": "none",
@@ -26,10 +25,7 @@ def config_of(folder: Path, *overrides: str) -> Config:
     """The checked config of the command line `overrides`, for a trial in `folder`; small unless they say otherwise."""
     given = {word.partition("=")[0] for word in overrides}
     words = [f"{key}={value}" for key, value in SMALL.items() if key not in given]
-    plain = OmegaConf.to_container(compose_config("train", [*words, *overrides]), resolve=True)
-    assert isinstance(plain, dict)
-    del plain["hydra"]
-    return replace(load_config({str(key): value for key, value in plain.items()}), output_dir=str(folder))
+    return replace(compose_trial(*words, *overrides), output_dir=str(folder))
 
 
 @pytest.fixture

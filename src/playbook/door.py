@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from playbook.config import NOT_OFFERED, Config, flatten, load_config
@@ -34,8 +34,6 @@ CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 
 OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
 """Blocks that are empty until a user adds something of a name of their own."""
-CRASH = 1
-BAD_INPUT = 2
 INTERRUPTED = 130
 
 
@@ -83,7 +81,7 @@ def one_line_errors() -> Iterator[None]:
             raise
         for line in _lines(error):
             print(f"error: {line}", file=sys.stderr)
-        sys.exit(CRASH if isinstance(error, CrashError) else BAD_INPUT)
+        sys.exit(CrashError.exit_code if isinstance(error, CrashError) else InputError.exit_code)
 
 
 def trial_config(cfg: DictConfig) -> Config:
@@ -105,6 +103,20 @@ def trial_config(cfg: DictConfig) -> Config:
         folder = Path(config.output_root) / "runs" / "-".join([*names, config.fingerprint()])
         config = replace(config, output_dir=str(folder))
     return config
+
+
+def compose_trial(*overrides: str) -> Config:
+    """The checked config of `python train.py <overrides>` for use from Python; without an `output_dir` it has none.
+
+    Raises:
+        InputError: a line for each fault in a value. Hydra's own errors pass.
+    """
+    cfg = compose_config("train", overrides)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return load_config({str(key): value for key, value in plain.items()})
 
 
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class InputError(ValueError):
     """Something that the user gave cannot be used.
 
     The message is one line that names what was given, what is allowed and what to type instead. The command line
-    prints it and ends with exit code 2, having written nothing.
+    prints it and ends with `exit_code`, having written nothing.
     """
+
+    exit_code: ClassVar[int] = 2
 
 
 class CrashError(RuntimeError):
     """The world ended a trial: the disk is full, its folder is gone, one of its processes was killed.
 
     The message is one line that says so, and how to go on from the last commit. The command line prints it and ends
-    with exit code 1.
+    with `exit_code`.
     """
+
+    exit_code: ClassVar[int] = 1

@@ -18,7 +18,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from playbook.data import PassLoader
-from playbook.records import EVALS, PREDICTIONS, STEPS, Table
+from playbook.records import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, Table
 from playbook.training.checkpoints import best_path, keep_only, resume_path, saved
 from playbook.training.evaluation import evaluate, evaluating
 from playbook.training.mirror import NoMirror
@@ -84,8 +84,7 @@ class Commits:
         mirror: NoMirror,
     ) -> None:
         self.history = history
-        self._folder = folder
-        self._checkpoints = folder / "checkpoints"
+        self._checkpoints = folder / CHECKPOINTS
         self._trainer = trainer
         self._module = module
         self._judges = judges

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -35,8 +34,6 @@ from playbook.training.parts import Parts
 from playbook.training.progress import TrialProgress
 from playbook.training.ranks import any_of
 
-OUT_OF_MEMORY = 99
-"""The exit code by which one of several ranks says so."""
 TRAINING_SAMPLE = 2048
 """Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
 KEPT_EXAMPLES = 64
@@ -111,11 +108,9 @@ class Fit:
                 self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
         except MisconfigurationException as error:  # a callback that asks for what this trainer does not have
             raise InputError(f"trainer.callbacks: {' '.join(str(error).split())}") from error
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or self._parts.rank.world_size > 1:
                 raise
-            if self._parts.rank.world_size > 1:  # the other ranks do not know, and wait for this one
-                sys.exit(OUT_OF_MEMORY)
             self._module.recorder.settle()
             self._commits.flush_steps()
             self._give_up("out_of_memory", self._module.step, first_line(error))

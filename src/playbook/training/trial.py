@@ -24,7 +24,7 @@ from playbook.training.checkpoints import step_of
 from playbook.training.code import code_of
 from playbook.training.commit import History
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
-from playbook.training.fit import OUT_OF_MEMORY, Fit
+from playbook.training.fit import Fit
 from playbook.training.folder import LastCommit, begin, finished_result, last_commit
 from playbook.training.interrupts import Interrupts
 from playbook.training.lock import locked
@@ -32,6 +32,9 @@ from playbook.training.outcome import infeasible
 from playbook.training.parts import Parts, build
 from playbook.training.progress import summary
 from playbook.training.ranks import Rank, run_ranks
+
+OUT_OF_MEMORY = 99
+"""The exit code by which one of several ranks says so."""
 
 
 def train(config: Config, *, verbose: bool = True) -> Result:
@@ -150,11 +153,11 @@ def _said_by_the_rank() -> Iterator[None]:
         yield
     except (InputError, CrashError) as error:
         print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        sys.exit(error.exit_code)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        sys.exit(OUT_OF_MEMORY)
+        sys.exit(OUT_OF_MEMORY)  # the other ranks do not know and wait for this one: the trial is ended from outside
 
 
 def _run(
@@ -174,10 +177,8 @@ def _run(
         if result is not None and parts.rank.is_first:
             write_result(folder, result)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or parts.rank.world_size > 1:
             raise
-        if parts.rank.world_size > 1:  # the other ranks do not know, and wait for this one
-            sys.exit(OUT_OF_MEMORY)
         step = step_of(commit.path) if commit.path else 0
         result = _out_of_memory(folder, config, commit.history, here, step=step, message=first_line(error))
     finally:
