@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, one_line_errors, open_door, trial_config
+from playbook.door import CONFIG_DIR, in_a_study, one_line_errors, open_door, trial_config
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> float | None:
         config = trial_config(cfg)
         from playbook.training import train  # torch and Lightning take seconds: not for --help
 
-        return train(config).objective
+        return train(config, verbose=not in_a_study(), reuse_data=in_a_study()).objective
 
 
 if __name__ == "__main__":

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command import ROOT, Door, Outcome, files
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 
 from playbook.config import Config
-from playbook.door import compose_trial
+from playbook.door import compose_trial, open_door
 
 SMALL = {
     "logger": "none",
@@ -45,5 +50,38 @@ def run_trial(trial_config: Callable[..., Config]) -> Callable[..., object]:
         train(config, verbose=False)
         assert config.output_dir is not None
         return playbook.load_run(config.output_dir)
+
+    return run
+
+
+@pytest.fixture
+def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+    """`door("lr=0.1", …)`: the outcome of `python train.py lr=0.1 …` in the test's own folder."""
+    specification = importlib.util.spec_from_file_location("train", ROOT / "train.py")
+    assert specification is not None
+    assert specification.loader is not None
+    train = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, "train", train)
+    specification.loader.exec_module(train)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLAYBOOK_DATA", "")
+    monkeypatch.delenv("PLAYBOOK_DATA")
+
+    def run(*words: str) -> Outcome:
+        before, singletons = files(tmp_path), Singleton.get_state()
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as end:
+                open_door(train.main)
+        finally:
+            GlobalHydra.instance().clear()
+            Singleton.set_state(singletons)
+        printed, after = capsys.readouterr(), files(tmp_path)
+        changed = [name for name in after if name not in before or before[name] != after[name]]
+        code = end.value.code
+        assert isinstance(code, int)
+        return Outcome(code, printed.out, printed.err, changed)
 
     return run

@@ -5,99 +5,18 @@ Most commands run in this process, a tenth of a second each; what only a process
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.singleton import Singleton
+from command import ROOT, Door, python
 
-from playbook.door import open_door
-
-ROOT = Path(__file__).parents[1]
 SMALL = ("logger=none", "max_steps=2", "eval_every=2", "trainer.num_threads=1", "trainer.device=cpu")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-    left_behind: list[str]
-
-    @property
-    def line(self) -> str:
-        """The one line of a refusal, which is all that was printed and all that there is to see."""
-        lines = self.err.splitlines()
-        assert self.code == 2, f"exit code {self.code}: {self.err}"
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("error: ")
-        assert self.left_behind == []
-        return lines[0].removeprefix("error: ")
-
-
-Door = Callable[..., Outcome]
-
-
-def _files(folder: Path) -> dict[str, bytes | None]:
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-@pytest.fixture
-def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
-    """`door("lr=0.1", …)`: the outcome of `python train.py lr=0.1 …` in the test's own folder."""
-    specification = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    assert specification is not None
-    assert specification.loader is not None
-    train = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "train", train)
-    specification.loader.exec_module(train)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PLAYBOOK_DATA", "")
-    monkeypatch.delenv("PLAYBOOK_DATA")
-
-    def run(*words: str) -> Outcome:
-        before, singletons = _files(tmp_path), Singleton.get_state()
-        monkeypatch.setattr(sys, "argv", ["train.py", *words])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as end:
-                open_door(train.main)
-        finally:
-            GlobalHydra.instance().clear()
-            Singleton.set_state(singletons)
-        printed, after = capsys.readouterr(), _files(tmp_path)
-        changed = [name for name in after if name not in before or before[name] != after[name]]
-        code = end.value.code
-        assert isinstance(code, int)
-        return Outcome(code, printed.out, printed.err, changed)
-
-    return run
-
-
-def python(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"} | environment,
-    )
-
 
 NUMBER = "a finite number > 0"
 COUNT = "a whole number > 0"
@@ -506,14 +425,20 @@ def test_hydra_full_error_shows_where_a_fault_was_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", [["model=mlp,cnn"], ["optimizer=choice(adam,sgd)"]])
 def test_options_of_a_group_are_swept(door: Door, tmp_path: Path, words: list[str]) -> None:
     assert door("-m", *words, "logger=none", "max_steps=2").code == 0
-    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2
+    assert len(list((tmp_path / "outputs" / "studies").glob("*/trial_*"))) == 2
 
 
 def test_a_refused_trial_of_a_sweep_leaves_the_others(door: Door, tmp_path: Path) -> None:
     sweep = door("-m", "schedule=linear", "schedule.decay_steps=2,9,1", "max_steps=2", "logger=none")
-    assert sweep.code == 2
-    assert "error: schedule.decay_steps=9 is more than max_steps=2" in sweep.err
-    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 2
+    assert sweep.code == 1
+    assert "schedule.decay_steps=9 is more than max_steps=2" in " ".join(sweep.out.split())
+    assert len(list((tmp_path / "outputs" / "studies").glob("*/trial_*/result.json"))) == 2
+
+
+def test_hydras_basic_sweeper_still_works(door: Door, tmp_path: Path) -> None:
+    sweep = door("-m", "hydra/sweeper=basic", "seed=0,1", "max_steps=2", "logger=none")
+    assert sweep.code == 0
+    assert len(list((tmp_path / "outputs" / "runs").glob("*/result.json"))) == 2
 
 
 def test_data_of_another_folder_is_another_trial(door: Door, tmp_path: Path) -> None:

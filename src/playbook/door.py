@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -52,6 +52,7 @@ def open_door(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
         with one_line_errors():
             if not Path(CONFIG_DIR).is_dir():
                 raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
+            sys.argv[1:] = [re.sub(r"^(?=study\.roles\.)", "++", word) for word in sys.argv[1:]]  # an open block
             _refuse_dashes(sys.argv[1:])
             _refuse_shared_folder(sys.argv[1:])
             _refuse_options_without_a_name(sys.argv[1:])
@@ -90,19 +91,45 @@ def trial_config(cfg: DictConfig) -> Config:
     Raises:
         InputError: a line for each fault. Nothing has been created.
     """
-    hydra = HydraConfig.get()
-    _refuse_what_does_not_resolve(cfg)
-    if missing := OmegaConf.missing_keys(cfg):
-        raise InputError("\n".join(f"{key}: a value is needed; add {key}=<value>" for key in sorted(missing)))
-    _refuse_lr_of_another_optimizer(cfg, list(hydra.overrides.task), dict(hydra.runtime.choices))
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    config = load_config({str(key): value for key, value in plain.items()})
+    hydra = cast(DictConfig, HydraConfig.get())
+    if hydra.mode == RunMode.RUN:
+        _refuse_study_without_m(_overrides(hydra))
+    config = load_config(plain_trial(cfg, hydra))
     if config.output_dir is None:
-        names = [str(hydra.runtime.choices[group]).replace("/", "_") for group in ("data", "model", "optimizer")]
-        folder = Path(config.output_root) / "runs" / "-".join([*names, config.fingerprint()])
+        if in_a_study():
+            folder = Path(hydra.sweep.dir) / hydra.sweep.subdir
+        else:
+            folder = Path(config.output_root) / "runs" / f"{trial_name(hydra)}-{config.fingerprint()}"
         config = replace(config, output_dir=str(folder))
     return config
+
+
+def in_a_study() -> bool:
+    """Whether this is one of the trials that a sweeper runs, each in a folder that it names."""
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN and hydra.sweep.subdir != "."
+
+
+def trial_name(hydra: DictConfig, left_out: Sequence[str] = ()) -> str:
+    """`digits-mlp-adam`: what the names of folders begin with; `hydra` is Hydra's own block."""
+    groups = [group for group in ("data", "model", "optimizer") if group not in left_out]
+    return "-".join(str(hydra.runtime.choices[group]).replace("/", "_") for group in groups)
+
+
+def plain_trial(cfg: DictConfig, hydra: DictConfig) -> dict[str, Any]:
+    """The config of a trial as plain containers, without Hydra's block and the study's.
+
+    Raises:
+        InputError: a line for each value that is missing, does not resolve, or was found for another optimizer.
+    """
+    trial = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "study")])
+    _refuse_what_does_not_resolve(trial)
+    if missing := OmegaConf.missing_keys(trial):
+        raise InputError("\n".join(f"{key}: a value is needed; add {key}=<value>" for key in sorted(missing)))
+    _refuse_lr_of_another_optimizer(trial, hydra)
+    plain = OmegaConf.to_container(trial, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def compose_trial(*overrides: str) -> Config:
@@ -113,7 +140,7 @@ def compose_trial(*overrides: str) -> Config:
     """
     cfg = compose_config("train", overrides)
     with open_dict(cfg):
-        del cfg["hydra"]
+        del cfg["hydra"], cfg["study"]
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     return load_config({str(key): value for key, value in plain.items()})
@@ -139,8 +166,23 @@ def _refuse_what_does_not_resolve(cfg: DictConfig) -> None:
             raise InputError(f"{key}={show(value)}: {words}") from None
 
 
-def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choices: dict[str, Any]) -> None:
+def _overrides(hydra: DictConfig) -> list[str]:
+    """What was typed, also where it is an interpolation."""
+    words = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(words, list)
+    return [str(word) for word in words]
+
+
+def _refuse_study_without_m(overrides: list[str]) -> None:
+    """`python train.py study=learning_rate` would train one trial and no study."""
+    given = [word for word in overrides if re.match(r"\+{0,2}study[.=]", word)]
+    if given:
+        raise InputError(f"{given[0]}: a study is run with -m: python train.py -m {given[0]}")
+
+
+def _refuse_lr_of_another_optimizer(cfg: DictConfig, hydra: DictConfig) -> None:
     """An experiment's lr was found for its own optimizer: another one on the command line needs its own."""
+    overrides, choices = _overrides(hydra), dict(hydra.runtime.choices)
 
     def without(group: str) -> list[str]:
         return [word for word in overrides if not re.match(rf"\+?{group}=", word)]
@@ -148,7 +190,7 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, overrides: list[str], choic
     names_optimizer, names_lr = without("optimizer") != overrides, without("lr") != overrides
     if choices.get("experiment") is None or not names_optimizer or names_lr:
         return
-    config_name = str(HydraConfig.get().job.config_name)
+    config_name = str(hydra.job.config_name)
     brought = OmegaConf.select(compose_config(config_name, without("experiment")), "lr")  # None where it brings none
     designed_for = compose_config(config_name, without("optimizer")).hydra.runtime.choices.optimizer
     if choices["optimizer"] != designed_for and cfg.lr != brought:

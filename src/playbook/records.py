@@ -34,6 +34,8 @@ CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
 WANDB_ID = "wandb.json"
 """The id of the run's W&B run, so that a resumed run goes on there."""
+CRASHES = "crash_*.txt"
+"""The traceback of each attempt of a study's trial that crashed."""
 
 STEP_COLUMNS = ("step", "loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds")
 EVAL_COLUMNS = ("step", "metric", "value")

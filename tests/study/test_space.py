@@ -2,14 +2,16 @@
 
 import math
 from collections import Counter
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from playbook.errors import InputError
-from playbook.study.space import Choice, Float, Int, size
+from playbook.study.space import Choice, Float, Int, dimension, identity, plain, size
 
 UNIT = st.floats(0, 1, exclude_max=True)
 FLOATS = st.one_of(
@@ -17,6 +19,24 @@ FLOATS = st.one_of(
     st.builds(Float, st.floats(1e-12, 1e-3), st.floats(1e-2, 1e6), st.just("log")),
     st.builds(Float, st.floats(0, 0.5), st.floats(0.6, 1 - 1e-12), st.just("log_one_minus")),
 )
+NARROW = st.one_of(
+    st.builds(lambda low, width: Float(low, low + width), st.floats(-100, 100), st.floats(1e-12, 1e-6)),
+    st.builds(lambda low, share: Float(low, low * (1 + share), "log"), st.floats(1e-9, 1e3), st.floats(1e-12, 1e-3)),
+    st.builds(lambda high: Float(0, high, "log_one_minus"), st.floats(1e-15, 1e-3)),
+)
+
+
+def place(dimension: Float, value: float) -> Decimal:
+    """Where a value is on the scale, to 60 digits."""
+    exact = Decimal(value)
+    with localcontext(prec=60):
+        return {"linear": lambda: +exact, "log": exact.ln, "log_one_minus": lambda: -(1 - exact).ln()}[
+            dimension.scale
+        ]()
+
+
+def significant_digits(number: Decimal) -> int:
+    return len(number.normalize().as_tuple().digits)
 
 
 @given(dimension=FLOATS, u=UNIT, v=UNIT)
@@ -26,9 +46,38 @@ def test_a_float_stays_in_its_range_and_keeps_the_order(dimension, u, v):
         assert dimension.at(u) <= dimension.at(v)
 
 
-@given(dimension=FLOATS, u=UNIT)
-def test_position_undoes_at(dimension, u):
-    assert dimension.position(dimension.at(u)) == pytest.approx(u, abs=1e-6)
+@given(dimension=st.one_of(FLOATS, NARROW), u=UNIT)
+def test_a_value_is_within_a_millionth_of_the_range_from_its_place_on_the_scale(dimension, u):
+    value = dimension.at(u)
+    low, high, at = (place(dimension, each) for each in (dimension.low, dimension.high, value))
+    off = float(abs(at - (low + Decimal(u) * (high - low))))
+    steepness = {"linear": 1.0, "log": value, "log_one_minus": 1 - value}[dimension.scale]
+    of_floats = 4 * math.ulp(value) / steepness + 4 * math.ulp(max(abs(float(low)), abs(float(high))))
+    assert off <= 1.0001e-6 * float(high - low) + of_floats
+    assert dimension.position(value) == pytest.approx(u, abs=1.0001e-6 + 2 * of_floats / float(high - low))
+
+
+@given(u=UNIT)
+def test_a_value_can_be_read_aloud(u):
+    assert significant_digits(Decimal(repr(Float(1e-5, 1, "log").at(u)))) <= 6
+    assert significant_digits(1 - Decimal(repr(Float(0, 0.9999, "log_one_minus").at(u)))) <= 6
+    assert len(repr(Float(-1, 1).at(u)).lstrip("-")) <= len("0.123456")
+    assert Float(-1e8, 1e8).at(u).is_integer()
+
+
+def test_a_value_has_no_noise_of_floats():
+    beta = Float(0.9, 0.99999, "log_one_minus")
+    values = [beta.at(k / 7) for k in range(1, 7)]
+    assert [f"{value:.12g}" for value in values] == [repr(value) for value in values]
+    assert Float(1e-4, 0.1, "log").at(1 / 3) == 0.001
+
+
+def test_a_narrow_range_keeps_its_precision():
+    linear, log = Float(1e6, 1e6 + 1e-6), Float(1.0, 1.0 + 1e-13, "log")
+    beta = Float(0, 1e-14, "log_one_minus")
+    assert {linear.at(k / 10_000) for k in range(10_001)} == {1e6 + k * math.ulp(1e6) for k in range(8591)}
+    assert {log.at(k / 10_000) for k in range(10_001)} == {1 + k * math.ulp(1.0) for k in range(451)}
+    assert [beta.at(k / 1000) for k in range(1001)] == pytest.approx([1e-17 * k for k in range(1001)], rel=1e-9)
 
 
 def test_equal_steps_of_u_are_equal_steps_on_the_scale():
@@ -40,9 +89,12 @@ def test_equal_steps_of_u_are_equal_steps_on_the_scale():
 
 
 def test_the_ends_are_reached_exactly():
-    for dimension in (Float(0.1, 0.3), Float(1e-5, 0.1, "log"), Float(0.9, 0.999, "log_one_minus")):
-        assert dimension.at(0.0) == dimension.low
-        assert dimension.at(1.0) == dimension.high
+    low, high = 0.123456789123, 0.923456789123
+    ends = [(0.1, 0.3, "linear"), (1e-5, 0.1, "log"), (0.9, 0.999, "log_one_minus")]
+    ends += [(low, high, scale) for scale in ("linear", "log", "log_one_minus")]
+    for low, high, scale in ends:
+        assert Float(low, high, scale).at(0.0) == low
+        assert Float(low, high, scale).at(1.0) == high
 
 
 @given(low=st.integers(-50, 50), count=st.integers(1, 40), u=UNIT)
@@ -73,6 +125,95 @@ def test_choices_keep_their_types():
     assert [type(Choice(values).at((k + 0.5) / 7)) for k in range(7)] == [type(value) for value in values]
 
 
+def test_values_of_another_type_are_other_values():
+    values = [1, 1.0, True, "1", None, "null", [1], [True], [[1]], {"a": 1}, {"a": 1.0}, {"b": 1}]
+    assert len({identity(value) for value in values}) == len(values)
+    assert identity({"a": 1, "b": [2]}) == identity({"b": [2], "a": 1})
+    assert Choice((0, 1)) != Choice((False, True))
+    assert Choice(([1],)) == Choice(([1],))
+    assert hash(Choice(([1],))) == hash(Choice(([1],)))
+
+
+@pytest.mark.parametrize(
+    "dimension_", [Float(np.float64(0), np.int64(1)), Float(1, 8, "log"), Int(np.int64(1), 8.0), Int(1, 8, "log")]
+)
+def test_values_and_ends_are_plain_numbers(dimension_):
+    number = int if isinstance(dimension_, Int) else float
+    assert {type(dimension_.at(u)) for u in (0.0, 0.3, 0.999)} == {number}
+    assert yaml.safe_load(yaml.safe_dump(plain(dimension_))) == plain(dimension_)
+
+
+@given(
+    dimension_=st.one_of(
+        FLOATS,
+        NARROW,
+        st.builds(lambda low, more: Int(low, low + more), st.integers(-(10**9), 10**9), st.integers(0, 10**9)),
+        st.builds(lambda low, more: Int(low, low + more, "log"), st.integers(1, 10**9), st.integers(0, 10**9)),
+        st.builds(
+            lambda values: Choice(tuple(values)),
+            st.lists(
+                st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.just([1])),
+                min_size=1,
+                unique_by=identity,
+            ),
+        ),
+    )
+)
+def test_a_yaml_file_gives_back_the_dimension(dimension_):
+    assert dimension(yaml.safe_load(yaml.safe_dump(plain(dimension_))), "x") == dimension_
+
+
+def test_a_yaml_file_may_leave_out_the_scale_and_write_whole_numbers():
+    assert dimension({"min": 0, "max": 1}, "x") == Float(0.0, 1.0)
+    assert dimension({"min": "1e-4", "max": 1, "scale": "log"}, "x") == Float(1e-4, 1.0, "log")  # text for YAML 1.1
+    assert dimension({"min": 2.0, "max": 4, "type": "int"}, "x") == Int(2, 4)
+    assert dimension(("a", None), "x") == Choice(("a", None))
+
+
+@pytest.mark.parametrize(
+    ("block", "lines"),
+    [
+        (0.1, ["lr: 0.1: a range {min: 1e-4, max: 0.1, scale: log} or a [list, of, choices] is needed"]),
+        (None, ["lr: null: a range {min: 1e-4, max: 0.1, scale: log} or a [list, of, choices] is needed"]),
+        ([], ["lr: an empty list of choices: at least one is needed"]),
+        (["a", "b", "a"], ["lr: the choice 'a' is there twice"]),
+        ({"min": 1}, ["lr.max: a value is needed; add lr.max=<a finite number>"]),
+        (
+            {"min": "small", "max": True, "scale": "logarithmic"},
+            [
+                "lr.min=small: allowed is a finite number",
+                "lr.scale=logarithmic: allowed is one of linear, log, log_one_minus",
+            ],
+        ),
+        ({"min": 0, "max": True}, ["lr.max=true: allowed is a finite number"]),
+        ({"min": 0, "max": math.inf}, ["lr.max=inf: allowed is a finite number"]),
+        ({"min": 0, "max": 1, "type": "integer"}, ["lr.type=integer: allowed is one of float, int"]),
+        ({"min": 1, "max": 0}, ["lr: 1.0 to 0.0: the lower end must be below the upper one"]),
+        (
+            {"min": 0, "max": 1, "scale": "log"},
+            ["lr: 0.0 to 1.0 on a log scale: the lower end must be above 0"],
+        ),
+        ({"min": 0.5, "max": 3, "type": "int"}, ["lr: 0.5 to 3.0: whole numbers are needed"]),
+        (
+            {"min": 0, "max": 3, "type": "int", "scale": "log_one_minus"},
+            [
+                "lr: scale: log_one_minus is for real numbers below 1; allowed with type: int: linear, log",
+            ],
+        ),
+    ],
+)
+def test_a_fault_in_a_yaml_file_is_a_line_with_its_key(block, lines):
+    with pytest.raises(InputError) as refused:
+        dimension(block, "lr")
+    assert str(refused.value).splitlines() == lines
+
+
+@pytest.mark.parametrize("name", ["step", 1])
+def test_an_unknown_key_of_a_range_is_named(name):
+    with pytest.raises(InputError, match=rf"^lr\.{name}=2: there is no such key; .*there are lr.max, lr.min, lr.scale"):
+        dimension({"min": 0, "max": 1, name: 2}, "lr")
+
+
 @given(low=st.floats(-1e3, 1e3), high=st.floats(-1e3, 1e3))
 def test_an_empty_range_is_refused(low, high):
     assume(low >= high)
@@ -86,10 +227,14 @@ def test_an_empty_range_is_refused(low, high):
         (lambda: Float(0.0, 1.0, "log"), "0.0 to 1.0 on a log scale: the lower end must be above 0"),
         (lambda: Float(0.9, 1.0, "log_one_minus"), "both ends must be in"),
         (lambda: Float(0.0, math.inf), "both ends must be finite"),
+        (lambda: Float(-1e308, 1e308), "both ends must be finite"),
+        (lambda: Int(1, math.inf), "1 to inf: whole numbers are needed"),
+        (lambda: Int(False, 4), "false to 4: whole numbers are needed"),
         (lambda: Int(5, 4), "5 to 4: the lower end must not be above the upper one"),
         (lambda: Int(0, 4, "log"), "0 to 4 on a log scale: the lower end must be 1 or more"),
         (lambda: Choice(()), "at least one is needed"),
         (lambda: Choice((1, 2, 1)), "the choice 1 is there twice"),
+        (lambda: Choice(([1], [1])), "the choice [1] is there twice"),
     ],
 )
 def test_what_cannot_be_searched_is_one_line(make, line):

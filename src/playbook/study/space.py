@@ -7,14 +7,20 @@ setting of the hyperparameters. Values have the type that the user wrote: an int
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from playbook.errors import InputError
+from playbook.validation import STRICT, show, validate
 
 Scale = Literal["linear", "log", "log_one_minus"]
 Value = Any
 """A number, a text, a truth value, None, or a list of such: what a config key can hold."""
+RESOLUTION = 1e-6
+"""A value is rounded by at most this share of its range, on its scale: 0.00273842 can be read aloud and typed again."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Float:
     scale: Scale = "linear"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
         _check_range(self.low, self.high)
         if self.scale == "log" and self.low <= 0:
             raise InputError(f"{self.low} to {self.high} on a log scale: the lower end must be above 0")
@@ -37,10 +45,26 @@ class Float:
             raise InputError(f"{self.low} to {self.high} on a log_one_minus scale: both ends must be in [0, 1)")
 
     def at(self, u: float) -> float:
-        """The value at u in [0, 1)."""
+        """The value at u in [0, 1], rounded by at most `RESOLUTION`; the ends are exact."""
+        if u <= 0 or u >= 1:
+            return self.low if u <= 0 else self.high
         low, high = self.to_scale(self.low), self.to_scale(self.high)
-        value = self.from_scale(low + u * (high - low))
-        return min(max(value, self.low), self.high)  # exp(log(x)) may miss x by the last bit
+        place = low + u * (high - low)
+        value = round(self.from_scale(place), self._decimals(place))
+        return min(max(value, self.low), self.high)
+
+    def _decimals(self, place: float) -> int:
+        """How many decimals show a place on the scale to within `RESOLUTION`.
+
+        On a log scale half a unit of digit d after the first one is at most 10^-d / 2 of the value (of 1 − value), and
+        as much on the scale; there are never less than six digits.
+        """
+        width = self.to_scale(self.high) - self.to_scale(self.low)
+        digits = math.ceil(-math.log10(2 * RESOLUTION * width) - 1e-9)  # the same on every machine at a power of 10
+        if self.scale == "linear":
+            return max(digits, 0)
+        magnitude = place if self.scale == "log" else -place  # of the value, of 1 − value
+        return max(digits, 5) - math.floor(magnitude / math.log(10))
 
     def position(self, value: float) -> float:
         """Where a value lies: 0 at the lower end, 1 at the upper; outside the range below 0 or above 1."""
@@ -69,8 +93,10 @@ class Int:
     scale: Literal["linear", "log"] = "linear"
 
     def __post_init__(self) -> None:
-        if isinstance(self.low, bool) or isinstance(self.high, bool):
-            raise InputError(f"{self.low} to {self.high}: whole numbers are needed")
+        if any(isinstance(end, bool) or not math.isfinite(end) or end != int(end) for end in (self.low, self.high)):
+            raise InputError(f"{show(self.low)} to {show(self.high)}: whole numbers are needed")
+        object.__setattr__(self, "low", int(self.low))
+        object.__setattr__(self, "high", int(self.high))
         if self.low > self.high:
             raise InputError(f"{self.low} to {self.high}: the lower end must not be above the upper one")
         if self.scale == "log" and self.low < 1:
@@ -79,9 +105,10 @@ class Int:
     def at(self, u: float) -> int:
         """The value at u in [0, 1): each whole number owns the half on either side of it."""
         if self.scale == "linear":
-            return self.low + math.floor(u * (self.high - self.low + 1))
-        low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-        value = math.floor(math.exp(low + u * (high - low)) + 0.5)
+            value = self.low + math.floor(u * (self.high - self.low + 1))
+        else:
+            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
+            value = math.floor(math.exp(low + u * (high - low)) + 0.5)
         return min(max(value, self.low), self.high)
 
 
@@ -94,11 +121,17 @@ class Choice:
     def __post_init__(self) -> None:
         if not self.values:
             raise InputError("an empty list of choices: at least one is needed")
-        seen: list[Value] = []
+        seen = set()
         for value in self.values:
-            if any(_same(value, other) for other in seen):
+            if (name := identity(value)) in seen:
                 raise InputError(f"the choice {value!r} is there twice")
-            seen.append(value)
+            seen.add(name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choice) and identity(self.values) == identity(other.values)
+
+    def __hash__(self) -> int:
+        return hash(identity(self.values))
 
     def at(self, u: float) -> Value:
         """The value at u in [0, 1)."""
@@ -115,13 +148,60 @@ def size(dimension: Dimension) -> int | None:
     return dimension.high - dimension.low + 1 if isinstance(dimension, Int) else None
 
 
+def plain(dimension: Dimension) -> Any:
+    """The dimension as a YAML file holds it: `{min, max, scale}`, with `type: int` for whole numbers, or a list."""
+    if isinstance(dimension, Choice):
+        return list(dimension.values)
+    ends = {"min": dimension.low, "max": dimension.high, "scale": dimension.scale}
+    return ends | {"type": "int"} if isinstance(dimension, Int) else ends
+
+
+def dimension(given: Any, key: str) -> Dimension:
+    """The dimension that stands at `key` in a YAML file.
+
+    Raises:
+        InputError: a line for each fault: the key, what was given and what is allowed.
+    """
+    if isinstance(given, Mapping):
+        block = validate(_Range, {str(name): each for name, each in given.items()}, key)
+    elif not isinstance(given, (list, tuple)):
+        raise InputError(
+            f"{key}: {show(given)}: a range {{min: 1e-4, max: 0.1, scale: log}} or a [list, of, choices] is needed"
+        )
+    try:
+        if not isinstance(given, Mapping):
+            return Choice(tuple(given))
+        if block.type == "float":
+            return Float(block.min, block.max, block.scale)
+        if block.scale == "log_one_minus":
+            raise InputError("scale: log_one_minus is for real numbers below 1; allowed with type: int: linear, log")
+        return Int(block.min, block.max, block.scale)  # type: ignore[arg-type]  # whole numbers, or it is refused
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
+
+
+def identity(value: Value) -> Hashable:
+    """What makes two values the same: 1, 1.0, true and "1" are four."""
+    if isinstance(value, Mapping):
+        return dict, frozenset((identity(key), identity(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return list, *map(identity, value)
+    return type(value), value
+
+
+class _Range(BaseModel):
+    """A range as a YAML file holds it."""
+
+    model_config = STRICT
+
+    min: float
+    max: float
+    scale: Scale = "linear"
+    type: Literal["float", "int"] = "float"
+
+
 def _check_range(low: float, high: float) -> None:
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not math.isfinite(high - low):
         raise InputError(f"{low} to {high}: both ends must be finite")
     if low >= high:
         raise InputError(f"{low} to {high}: the lower end must be below the upper one")
-
-
-def _same(one: Value, other: Value) -> bool:
-    """Equality that tells 1 from true and 1.0."""
-    return type(one) is type(other) and bool(one == other)

@@ -14,6 +14,7 @@ from playbook.errors import InputError
 from playbook.records import (
     CHECKPOINTS,
     CONFIG,
+    CRASHES,
     RESULT,
     STEPS,
     TABLES,
@@ -41,8 +42,8 @@ def finished_result(folder: Path, config: Config) -> Result | None:
         raise InputError(f"output_dir={folder}: {parent} is a file; name a folder")
     if parent != folder:
         return None
-    if all(path.name == f"{CONFIG}.tmp" for path in folder.iterdir()):  # empty, or killed in its first moment
-        return None
+    if all(path.name == f"{CONFIG}.tmp" or path.match(CRASHES) for path in folder.iterdir()):
+        return None  # empty, or it ended in its first moment
     if not (folder / CONFIG).exists():
         raise InputError(f"output_dir={folder}: this folder has files and is not a run's; name a new one")
     if config.overwrite:

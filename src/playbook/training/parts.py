@@ -38,8 +38,10 @@ class Parts:
     callbacks: list[pl.Callback]
 
 
-def build(config: Config, rank: Rank) -> Parts:
+def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
     """The parts of a trial; the model's weights depend on `config.seed` alone, not on the rank.
+
+    With `reuse_data`, those of this process's last trial serve again if they are the same.
 
     Raises:
         InputError: a part cannot be built as the config says.
@@ -51,8 +53,7 @@ def build(config: Config, rank: Rank) -> Parts:
             f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
             f" allowed is a multiple of {rank.world_size}"
         )
-    source: Source = config.data.build()
-    train, validation = source.load("train"), source.load("val")
+    source, train, validation = _load(config.data, reuse_data)
     task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
@@ -76,6 +77,20 @@ def build(config: Config, rank: Rank) -> Parts:
         mirror=Shielded(config.logger.build()) if rank.is_first else NoMirror(),
         callbacks=[_built_callback(callback) for callback in config.callbacks.values()],
     )
+
+
+_last: tuple[Component, tuple[Source, Split, Split]] | None = None
+"""The data of the last trial: the trials of a study in one process read their files once."""
+
+
+def _load(data: Component, reuse: bool) -> tuple[Source, Split, Split]:
+    global _last
+    if reuse and _last is not None and _last[0] == data:
+        return _last[1]
+    source: Source = data.build()
+    splits = source, source.load("train"), source.load("val")
+    _last = (data, splits) if reuse else None
+    return splits
 
 
 @torch.no_grad()

@@ -20,8 +20,8 @@ from torch import distributed, nn
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
 
 from playbook.errors import CrashError
+from playbook.lock import SharedLock
 from playbook.training.interrupts import SIGNALS, Interrupts
-from playbook.training.lock import SharedLock
 
 GRACE_SECONDS = 10.0
 """How long the other ranks have to end by themselves when one has died."""

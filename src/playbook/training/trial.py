@@ -19,6 +19,7 @@ from rich.console import Console
 
 from playbook.config import Config
 from playbook.errors import CrashError, InputError
+from playbook.lock import locked
 from playbook.records import Result, read_result, write_result
 from playbook.training.checkpoints import step_of
 from playbook.training.code import code_of
@@ -27,7 +28,6 @@ from playbook.training.device import choose_device, environment, first_line, is_
 from playbook.training.fit import Fit
 from playbook.training.folder import LastCommit, begin, finished_result, last_commit
 from playbook.training.interrupts import Interrupts
-from playbook.training.lock import locked
 from playbook.training.outcome import infeasible
 from playbook.training.parts import Parts, build
 from playbook.training.progress import summary
@@ -37,10 +37,11 @@ OUT_OF_MEMORY = 99
 """The exit code by which one of several ranks says so."""
 
 
-def train(config: Config, *, verbose: bool = True) -> Result:
+def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> Result:
     """Train the trial that `config` describes into `config.output_dir`, going on where it was interrupted.
 
-    A finished trial is returned as it is.
+    A finished trial is returned as it is. With `reuse_data` the data stay in memory for the next trial of this process
+    that asks for the same: files that have changed in between are not read again.
 
     Raises:
         InputError: something in the config does not fit the data, the machine or the folder. Nothing has been written.
@@ -54,7 +55,7 @@ def train(config: Config, *, verbose: bool = True) -> Result:
         mirrored = None
         finished_before = result is not None
         if result is None:
-            result, mirrored = _train_into(folder, config, verbose)
+            result, mirrored = _train_into(folder, config, verbose, reuse_data)
     if verbose:
         console = Console()
         if finished_before:
@@ -73,15 +74,16 @@ def _say_that_it_was_finished(console: Console, result: Result, config: Config) 
             console.print(f"[yellow]the {key} has changed since: this is the result of the old one[/]")
 
 
-def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, str | None]:
+def _train_into(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tuple[Result, str | None]:
     # An earlier trial of this process is kept alive by reference cycles within Lightning.
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
     first = Rank(0, config.trainer.num_devices)
-    parts, excess = _build_or_excess(config, first)
+    parts, excess = _build_or_excess(config, first, reuse_data)
     here = environment(choose_device(config.trainer.device, config.trainer.precision, first), first) | code_of(config)
-    with locked(folder) as lock, Interrupts() as interrupts:
+    busy = f"output_dir={folder}: another process is training into this folder"
+    with locked(folder, busy) as lock, Interrupts() as interrupts:
         commit = begin(folder, config, here)
         mirrored = None
         result: Result | None
@@ -108,10 +110,10 @@ def _train_into(folder: Path, config: Config, verbose: bool) -> tuple[Result, st
     return result, mirrored
 
 
-def _build_or_excess(config: Config, rank: Rank) -> tuple[Parts | None, str]:
+def _build_or_excess(config: Config, rank: Rank, reuse_data: bool) -> tuple[Parts | None, str]:
     """The parts; or, where memory does not hold them, what was said of it: a fact of the trial, not bad input."""
     try:
-        return build(config, rank), ""
+        return build(config, rank, reuse_data=reuse_data), ""
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

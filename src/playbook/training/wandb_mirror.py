@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import wandb
@@ -37,12 +37,14 @@ class WandbMirror(NoMirror):
         tags: list[str] | None = None,
         group: str | None = None,
         dir: str | None = None,  # W&B's own word
+        mode: Literal["auto", "online", "offline"] = "auto",
     ) -> None:
         self._project = project
         self._entity = entity
         self._tags = tags or []
         self._group = group
         self._dir = dir
+        self._mode = mode
         self._run: Any = None
         self._predictions: list[tuple[Any, ...]] = []
 
@@ -66,7 +68,7 @@ class WandbMirror(NoMirror):
             "config": dict(config),
             "reinit": "create_new",  # trials in one process do not log into each other's runs
         }
-        self._run = _init(arguments, folder)
+        self._run = _init(arguments, folder, self._mode)
         replace_file(Path(run_dir) / WANDB_ID, json.dumps({"id": arguments["id"]}) + "\n")
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
@@ -128,12 +130,14 @@ _unreachable = False
 """Found out once a process: the trials of a sweep do not each wait for the same server."""
 
 
-def _init(arguments: dict[str, Any], folder: Path) -> Any:
-    """The run: as WANDB_MODE says, else online if there is a key and the server answers in time, else offline."""
+def _init(arguments: dict[str, Any], folder: Path, mode: Literal["auto", "online", "offline"]) -> Any:
+    """The run: as WANDB_MODE or `mode` says, else online if there is a key and the server answers, else offline."""
     global _unreachable
     settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off")
     if "WANDB_MODE" in os.environ:
         return wandb.init(**arguments, settings=settings)
+    if mode != "auto":
+        return wandb.init(**arguments, settings=settings, mode=mode)
     wandb.setup(settings=wandb.Settings(x_disable_viewer=True))  # else login itself waits for the server, for 5 s
     if not _unreachable:
         try:

@@ -1,4 +1,4 @@
-"""The lock on a run's folder: two processes never write one run, and a dead one does not keep it."""
+"""The lock on the folder of a run or a study: two processes never write one, and a dead one does not keep it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from playbook.errors import InputError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[SharedLock]:
+def locked(folder: Path, held_elsewhere: str) -> Iterator[SharedLock]:
     """Makes the folder and holds its lock; what is given can be handed to processes that hold it too.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it; the line is `held_elsewhere`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -26,7 +26,7 @@ def locked(folder: Path) -> Iterator[SharedLock]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(f"output_dir={folder}: another process is training into this folder") from None
+            raise InputError(held_elsewhere) from None
         yield SharedLock(descriptor)
     finally:
         _held.discard(descriptor)

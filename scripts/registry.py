@@ -1,0 +1,38 @@
+"""Lists every study with its best trial: `python scripts/registry.py [studies_dir=outputs/studies]`."""
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from playbook.door import CONFIG_DIR, one_line_errors, open_door
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="registry")
+def main(cfg: DictConfig) -> None:
+    """Prints the table, and writes registry.csv and registry.html."""
+    with one_line_errors():
+        studies_dir = Path(cfg.studies_dir)
+        out_dir = Path(cfg.out_dir or studies_dir.parent)
+        from rich.console import Console
+
+        from playbook.records import replace_file
+        from playbook.report.registry_page import registry_listing, registry_page
+        from playbook.study.registry import read_registry
+
+        registry = read_registry(studies_dir)
+        console = Console(highlight=False, soft_wrap=True)
+        for line in registry.troubles:
+            console.print(line, style="red", markup=False)
+        if not registry.entries:
+            print(f"{studies_dir}: no study yet; python train.py -m study=learning_rate makes one")
+            return
+        console.print(registry_listing(registry), soft_wrap=False)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        replace_file(out_dir / "registry.csv", registry.table.write_csv())
+        replace_file(out_dir / "registry.html", registry_page(registry, out_dir))
+        print(out_dir / "registry.html")
+
+
+if __name__ == "__main__":
+    open_door(main, "registry")

@@ -1,0 +1,404 @@
+"""What a study tries: hyperparameters by their role, arms, and the sequence of trials that follows from them.
+
+A design is a pure description. Trial number i is a function of the design alone, so a study can be stopped, moved and
+made longer, and two machines agree on what trial 7 is.
+
+Each setting of the scientific hyperparameters is an *arm*, with its own quasi-random sequence over its own space, since
+a hyperparameter of one name under two optimizers is two hyperparameters (B3). Trials go round the arms, so that at
+every length of the study the arms differ by at most one trial.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from playbook.errors import InputError
+from playbook.randomness import fold_in
+from playbook.study import halton
+from playbook.study.space import Choice, Dimension, Int, Value, dimension, plain, size
+from playbook.validation import show
+
+Role = Literal["scientific", "nuisance", "repeat"]
+ONLY_ARM = "all"
+"""The name of the arm of a study that has one."""
+TRIALS_AN_ARM = 16
+"""Where a space is continuous and nobody says how many."""
+LARGEST_GRID = 10_000
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The number that ranks trials: a metric of `evals.csv` and its direction."""
+
+    metric: str = "val/error"
+    mode: Literal["min", "max"] = "min"
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """Hyperparameters that exist only in the arms where each key of `when` has one of its values."""
+
+    when: Mapping[str, tuple[Value, ...]]
+    space: Mapping[str, Dimension]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of every hyperparameter that the study varies, by config key."""
+
+    number: int
+    arm: str
+    settings: Mapping[str, Value]
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder within the study's."""
+        return folder_name(self.number)
+
+
+def folder_name(number: int) -> str:
+    """`trial_00007`."""
+    return f"trial_{number:05d}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of the scientific hyperparameters, and the space that is searched there.
+
+    `space` has the nuisance hyperparameters, those that exist only here, and scientific ones that are continuous;
+    `repeats` the settings, of seeds, with which each point of the space is run.
+    """
+
+    name: str
+    settings: Mapping[str, Value]
+    space: Mapping[str, Dimension]
+    repeats: tuple[Mapping[str, Value], ...] = ({},)
+    seed: int = 0
+
+    @property
+    def size(self) -> int | None:
+        """How many different trials there are; None for a continuum."""
+        sizes = [size(each) for each in self.space.values()]
+        return None if None in sizes else math.prod(each for each in sizes if each) * len(self.repeats)
+
+    def settings_at(self, indices: Sequence[int]) -> list[dict[str, Value]]:
+        """The settings of the arm's trials at `indices` (from 0)."""
+        if not indices:
+            return []
+        places = [index // len(self.repeats) for index in indices]
+        if self.size is None:
+            found = dict(zip(places, self._at(np.array(places)), strict=True))
+        else:
+            found = dict(enumerate(itertools.islice(self._first_visits(), max(places) + 1)))
+        return [
+            {**self.settings, **found[place], **self.repeats[index % len(self.repeats)]}
+            for place, index in zip(places, indices, strict=True)
+        ]
+
+    def _at(self, places: np.ndarray[Any, np.dtype[np.int64]]) -> list[dict[str, Value]]:
+        rows = halton.points(self.seed, places, len(self.space))
+        return [{key: self.space[key].at(float(u)) for key, u in zip(self.space, row, strict=True)} for row in rows]
+
+    def _first_visits(self) -> Iterator[dict[str, Value]]:
+        """Every point of a finite space once, in the order in which the sequence first comes to it."""
+        assert self.size is not None
+        total = self.size // len(self.repeats)
+        seen = set()
+        chunk = 256
+        for start in range(0, 8 * max(total, chunk), chunk):
+            for point in self._at(np.arange(start, start + chunk)):
+                if (name := _identity(point)) not in seen:
+                    seen.add(name)
+                    yield point
+            if len(seen) == total:
+                return
+        for values in itertools.product(*(_values(each) for each in self.space.values())):  # a late few
+            point = dict(zip(self.space, values, strict=True))
+            if _identity(point) not in seen:
+                yield point
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study as it is designed; `study.yaml` holds it.
+
+    `words` are the command-line words that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
+    them and are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are
+    fixed within an arm and differ between arms. `settings` is a list of trials instead of a space.
+    """
+
+    name: str
+    objective: Objective = field(default_factory=Objective)
+    goal: str = ""
+    seed: int = 0
+    scientific: Mapping[str, Dimension] = field(default_factory=dict)
+    nuisance: Mapping[str, Dimension] = field(default_factory=dict)
+    conditional: tuple[Conditional, ...] = ()
+    repeat: Mapping[str, Choice] = field(default_factory=dict)
+    settings: tuple[Mapping[str, Value], ...] = ()
+    words: tuple[str, ...] = ()
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    fixed_in: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _refuse_two_roles(self)
+        _refuse_conditions_on_nothing(self)
+        _refuse_arms_without_a_name(self)
+        if self.settings:
+            if self.scientific or self.nuisance or self.conditional or self.repeat:
+                raise InputError("study.trials: a study has a list of trials or a space, not both")
+            if any(dict(one) == dict(other) for one, other in itertools.combinations(self.settings, 2)):
+                raise InputError("study.trials: a trial is there twice; for another run of it, give it another seed")
+        elif not (self.scientific or self.nuisance or self.conditional or self.repeat):
+            raise InputError(
+                "nothing is searched: sweep a key, such as lr=0.01,0.1 or 'lr=tag(log,interval(1e-4,1e-1))',"
+                " or choose a study, such as study=learning_rate"
+            )
+
+    @cached_property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every setting of the finite scientific hyperparameters, in the order of their values."""
+        finite = {key: each for key, each in self.scientific.items() if size(each) is not None}
+        rest = {key: each for key, each in self.scientific.items() if key not in finite}
+        repeats = _product(self.repeat)
+        arms = []
+        for settings in _product(finite):
+            name = ",".join(f"{key}={show(value)}" for key, value in settings.items()) or ONLY_ARM
+            space = {**rest, **self.nuisance}
+            for conditional in self.conditional:
+                if all(_is_in(settings[key], values) for key, values in conditional.when.items()):
+                    space.update(conditional.space)
+            arms.append(Arm(name, settings, space, repeats, fold_in(self.seed, _number(name))))
+        return tuple(arms)
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The config keys that the study varies: the columns of `trials.csv`."""
+        if self.settings:
+            return tuple(dict.fromkeys(key for settings in self.settings for key in settings))
+        conditional = [key for each in self.conditional for key in each.space]
+        return tuple(dict.fromkeys([*self.scientific, *self.nuisance, *conditional, *self.repeat]))
+
+    def role(self, key: str) -> Role:
+        """What the study varies a hyperparameter for (B2)."""
+        if key in self.scientific:
+            return "scientific"
+        return "repeat" if key in self.repeat else "nuisance"
+
+    @property
+    def size(self) -> int | None:
+        """How many different trials there are; None for a continuum."""
+        if self.settings:
+            return len(self.settings)
+        sizes = [arm.size for arm in self.arms]
+        return None if None in sizes else sum(each for each in sizes if each)
+
+    @property
+    def default_n_trials(self) -> int:
+        """All trials of a finite space; 16 an arm where one is continuous.
+
+        Raises:
+            InputError: the grid is too large to be meant.
+        """
+        if self.size is None:
+            return sum(min(TRIALS_AN_ARM, arm.size or TRIALS_AN_ARM) for arm in self.arms)
+        if self.size > LARGEST_GRID:
+            raise InputError(
+                f"study.n_trials: the full grid has {self.size} trials; say how many with study.n_trials=64"
+            )
+        return self.size
+
+    def trials(self, n_trials: int) -> list[Trial]:
+        """The first `n_trials` trials. A longer study begins with the shorter one.
+
+        Raises:
+            InputError: the space has fewer points.
+        """
+        if n_trials < 1:
+            raise InputError(f"study.n_trials={n_trials}: allowed is 1 or more")
+        if self.size is not None and n_trials > self.size:
+            raise InputError(
+                f"study.n_trials={n_trials}: the space has {self.size} different trials; allowed is 1 to {self.size}"
+            )
+        if self.settings:
+            return [Trial(i, ONLY_ARM, settings) for i, settings in enumerate(self.settings[:n_trials])]
+        arms = list(itertools.islice(_round(self.arms), n_trials))
+        counts: dict[str, int] = {}
+        for arm in arms:
+            counts[arm.name] = counts.get(arm.name, 0) + 1
+        settings = {arm.name: iter(arm.settings_at(range(counts.get(arm.name, 0)))) for arm in self.arms}
+        return [Trial(number, arm.name, next(settings[arm.name])) for number, arm in enumerate(arms)]
+
+    def space_of(self, arm: str) -> Mapping[str, Dimension]:
+        """What each hyperparameter of an arm may be, the scientific and repeated ones too."""
+        if self.settings:
+            values = {key: [trial.get(key) for trial in self.settings] for key in self.parameters}
+            return {key: Choice(_distinct(given)) for key, given in values.items()}
+        (found,) = (each for each in self.arms if each.name == arm)
+        return {**self.scientific, **found.space, **self.repeat}
+
+    def plain(self) -> dict[str, Any]:
+        """As `study.yaml` holds it."""
+        return {
+            "name": self.name,
+            "goal": self.goal,
+            "seed": self.seed,
+            "objective": {"metric": self.objective.metric, "mode": self.objective.mode},
+            "scientific": {key: plain(each) for key, each in self.scientific.items()},
+            "nuisance": {key: plain(each) for key, each in self.nuisance.items()},
+            "conditional": [
+                {
+                    "when": {key: list(values) for key, values in each.when.items()},
+                    "space": {key: plain(inner) for key, inner in each.space.items()},
+                }
+                for each in self.conditional
+            ],
+            "repeat": {key: plain(each) for key, each in self.repeat.items()},
+            "trials": [dict(each) for each in self.settings],
+            "overrides": list(self.words),
+            "fixed": dict(self.fixed),
+            "fixed_in": {arm: dict(each) for arm, each in self.fixed_in.items()},
+        }
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Design:
+        """The design that `plain` gave."""
+
+        def space(block: Mapping[str, Any], key: str) -> dict[str, Dimension]:
+            return {name: dimension(each, f"{key}.{name}") for name, each in block.items()}
+
+        return cls(
+            name=given["name"],
+            goal=given["goal"],
+            seed=given["seed"],
+            objective=Objective(**given["objective"]),
+            scientific=space(given["scientific"], "scientific"),
+            nuisance=space(given["nuisance"], "nuisance"),
+            conditional=tuple(
+                Conditional(
+                    {key: tuple(values) for key, values in each["when"].items()},
+                    space(each["space"], f"conditional[{place}].space"),
+                )
+                for place, each in enumerate(given["conditional"])
+            ),
+            repeat={key: Choice(tuple(values)) for key, values in given["repeat"].items()},
+            settings=tuple(given["trials"]),
+            words=tuple(given["overrides"]),
+            fixed=given["fixed"],
+            fixed_in=given["fixed_in"],
+        )
+
+    def with_fixed(self, fixed: Mapping[str, Value], fixed_in: Mapping[str, Mapping[str, Value]]) -> Design:
+        """The design with what its fixed settings turned out to be."""
+        return replace(self, fixed=fixed, fixed_in=fixed_in)
+
+
+def _round(arms: Sequence[Arm]) -> Iterator[Arm]:
+    """One trial of each arm in turn; an arm whose points are all taken is passed over."""
+    for index in itertools.count():
+        left = [arm for arm in arms if arm.size is None or index < arm.size]
+        if not left:
+            return
+        yield from left
+
+
+def _product(space: Mapping[str, Dimension]) -> tuple[dict[str, Value], ...]:
+    """Every combination of finite dimensions; of none, the empty one."""
+    return tuple(
+        dict(zip(space, values, strict=True))
+        for values in itertools.product(*(_values(each) for each in space.values()))
+    )
+
+
+def _values(dimension: Dimension) -> Sequence[Value]:
+    """The values of a finite dimension, in order."""
+    if isinstance(dimension, Choice):
+        return dimension.values
+    assert isinstance(dimension, Int)
+    return range(dimension.low, dimension.high + 1)
+
+
+def _is_in(value: Value, values: tuple[Value, ...]) -> bool:
+    return any(type(value) is type(each) and value == each for each in values)
+
+
+def _distinct(values: Sequence[Value]) -> tuple[Value, ...]:
+    kept: list[Value] = []
+    for value in values:
+        if not _is_in(value, tuple(kept)):
+            kept.append(value)
+    return tuple(kept)
+
+
+def _identity(settings: Mapping[str, Value]) -> str:
+    """A name that tells 1 from true and 1.0."""
+    return repr(list(settings.items()))
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _refuse_two_roles(design: Design) -> None:
+    roles = {
+        "scientific": design.scientific,
+        "nuisance": design.nuisance,
+        "repeat": design.repeat,
+        **{f"conditional[{place}].space": each.space for place, each in enumerate(design.conditional)},
+    }
+    for (one, there), (other, here) in itertools.combinations(roles.items(), 2):
+        if not (one.startswith("conditional") and other.startswith("conditional")):
+            for key in there:
+                if key in here:
+                    raise InputError(
+                        f"study.{one}.{key}: {key} is in study.{other} too; a hyperparameter has one role (B2)"
+                    )
+
+
+def _refuse_arms_without_a_name(design: Design) -> None:
+    sizes = [size(each) or 1 for each in design.scientific.values()]
+    if math.prod(sizes) > LARGEST_GRID:
+        raise InputError(f"study.scientific: {math.prod(sizes)} arms; allowed are up to {LARGEST_GRID}")
+    for key, each in design.scientific.items():
+        shown = [show(value) for value in each.values] if isinstance(each, Choice) else []
+        if alike := [text for text in shown if shown.count(text) > 1]:
+            raise InputError(f"study.scientific.{key}: two values are both shown as {alike[0]}; arms go by that name")
+
+
+def _refuse_conditions_on_nothing(design: Design) -> None:
+    for place, each in enumerate(design.conditional):
+        key_of = f"study.conditional[{place}]"
+        if not each.space:
+            raise InputError(f"{key_of}.space: empty; name the hyperparameters that exist there")
+        if not each.when:
+            raise InputError(
+                f"{key_of}.when: empty; name a scientific hyperparameter and its value, such as {{optimizer: adam}}"
+            )
+        for key, values in each.when.items():
+            known = design.scientific.get(key)
+            if not isinstance(known, (Choice, Int)):
+                names = ", ".join(key for key, other in design.scientific.items() if size(other)) or "none"
+                raise InputError(
+                    f"{key_of}.when.{key}: a condition is on a scientific hyperparameter with a list of values"
+                    f" (here: {names}) or on a fixed setting"
+                )
+            for value in values:
+                if not _is_in(value, tuple(_values(known))):
+                    shown = ", ".join(show(each) for each in _values(known))
+                    raise InputError(f"{key_of}.when.{key}={show(value)}: no arm has this value; there are {shown}")
+        for other in design.conditional[:place]:
+            if set(other.space) & set(each.space) and _can_hold_together(other.when, each.when):
+                both = ", ".join(sorted(set(other.space) & set(each.space)))
+                raise InputError(f"{key_of}.space: {both} is defined for the same arm by an earlier condition")
+
+
+def _can_hold_together(one: Mapping[str, tuple[Value, ...]], other: Mapping[str, tuple[Value, ...]]) -> bool:
+    return all(any(_is_in(value, other[key]) for value in values) for key, values in one.items() if key in other)

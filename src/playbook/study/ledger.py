@@ -1,0 +1,84 @@
+"""What is known of a study while it runs, and the tables that show it to others: `trials.csv` and Optuna's storage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playbook.study.design import Design, Trial
+from playbook.study.store import Outcome, outcome, write_trials
+
+if TYPE_CHECKING:
+    from playbook.study.optuna_store import OptunaStore
+
+
+class Ledger:
+    """The outcomes of a study's trials, read from their folders and kept up to date.
+
+    `storage` is the URL of Optuna's, None for a database in the folder; a trouble there is said once and is not the
+    study's.
+    """
+
+    def __init__(self, folder: Path, design: Design, trials: Sequence[Trial], storage: str | None) -> None:
+        self.folder = folder
+        self.design = design
+        self.outcomes: dict[int, Outcome] = {}
+        self._trials = trials
+        self._storage = storage
+        self._store: OptunaStore | None = None
+        self._store_is_lost = False
+        self._mirrored: dict[int, Outcome] = {}
+
+    def refresh(self) -> list[Outcome]:
+        """Look for trials that have ended since the last look; those, in the order of their numbers."""
+        found = []
+        for trial in self._trials:
+            known = self.outcomes.get(trial.number)
+            if known is not None and known.result is not None:
+                continue
+            if (now := outcome(self.folder, trial)) is not None and now != known:
+                self.outcomes[trial.number] = now
+                found.append(now)
+        return found
+
+    def write(self) -> None:
+        """Bring `trials.csv` and Optuna's storage to what is known."""
+        ended = [self.outcomes[trial.number] for trial in self._trials if trial.number in self.outcomes]
+        write_trials(self.folder, self.design, ended)
+        self._mirror(ended)
+
+    @property
+    def best(self) -> Outcome | None:
+        """The complete trial with the best objective; the earlier one where two are equal."""
+        sign = 1 if self.design.objective.mode == "min" else -1
+        complete = [each for each in self.outcomes.values() if each.status == "complete" and each.result is not None]
+        ranked = [
+            (sign * each.result.objective, each.trial.number, each)
+            for each in complete
+            if each.result is not None and each.result.objective is not None
+        ]
+        return min(ranked)[2] if ranked else None
+
+    def count(self, status: str) -> int:
+        """How many trials ended so."""
+        return sum(each.status == status for each in self.outcomes.values())
+
+    def _mirror(self, ended: Sequence[Outcome]) -> None:
+        if self._store_is_lost:
+            return
+        news = [each for each in ended if self._mirrored.get(each.trial.number) is not each]
+        try:
+            if self._store is None:
+                from playbook.study.optuna_store import OptunaStore  # a tenth of a second of imports
+
+                self._store = OptunaStore(self.folder, self.design, self._storage)
+            self._store.add(news)
+            self._mirrored |= {each.trial.number: each for each in news}
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            print(
+                f"warning: Optuna's storage shows no more of this study ({said}); the files are whole", file=sys.stderr
+            )
+            self._store_is_lost = True

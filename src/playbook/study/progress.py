@@ -1,0 +1,148 @@
+"""What the terminal shows while a study runs and when it is over."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from playbook.records import CONFIG
+from playbook.study.design import Trial
+from playbook.study.ledger import Ledger
+
+POLL_SECONDS = 0.5
+WRITE_SECONDS = 3.0
+"""How often `trials.csv` follows while trials end."""
+LINE_SECONDS = 10.0
+"""How often a line is printed where there is no terminal to redraw: a log file, a cluster job."""
+
+
+class Watch:
+    """While it is open, a thread looks at the trials' folders, keeps the ledger, and shows how far the study is.
+
+    It sees trials the same way wherever they run. On the way out the ledger is complete.
+    """
+
+    def __init__(self, ledger: Ledger, missing: Sequence[Trial], total: int) -> None:
+        self._ledger = ledger
+        self._missing = missing
+        self._total = total
+        self._console = Console(stderr=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="study-watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._began = time.monotonic()
+        self._ended_before = len(self._ledger.outcomes)
+        self._live: Live | None = None
+        if self._console.is_terminal:
+            self._live = Live(self._view(), console=self._console, transient=True, auto_refresh=False)
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._ledger.refresh()
+        self._ledger.write()
+        if self._live is not None:
+            self._live.stop()
+
+    def _run(self) -> None:
+        interval = POLL_SECONDS
+        next_line = time.monotonic() + LINE_SECONDS
+        next_write = time.monotonic() + WRITE_SECONDS
+        news = False
+        while not self._stop.wait(interval):
+            looked = time.monotonic()
+            news = bool(self._ledger.refresh()) or news
+            if news and looked >= next_write:
+                self._ledger.write()
+                news = False
+                next_write = time.monotonic() + WRITE_SECONDS
+            if self._live is not None:
+                self._live.update(self._view(), refresh=True)
+            elif looked >= next_line:
+                self._console.print(
+                    " · ".join(f"{name.lower()} {text}" for name, text in self._fields()), highlight=False
+                )
+                next_line = looked + LINE_SECONDS
+            # A look at thousands of folders takes a while: it gets at most a tenth of the time.
+            interval = max(POLL_SECONDS, 10 * (time.monotonic() - looked))
+
+    def _view(self) -> Group:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        fields = self._fields()
+        for name, _ in fields:
+            table.add_column(name)
+        table.add_row(*(Text(text) for _, text in fields))
+        return Group(ProgressBar(total=self._total, completed=self._num_ended(), width=60), table)
+
+    def _num_ended(self) -> int:
+        return sum(each.result is not None for each in self._ledger.outcomes.values())
+
+    def _fields(self) -> list[tuple[str, str]]:
+        ledger = self._ledger
+        best = ledger.best
+        shown = f"{best.result.objective:.4g} (trial {best.trial.number})" if best and best.result else "–"
+        running = sum(
+            trial.number not in ledger.outcomes and (ledger.folder / trial.folder / CONFIG).exists()
+            for trial in self._missing
+        )
+        fields = [("Done", f"{self._num_ended()}/{self._total}")]
+        fields += [("Infeasible", str(ledger.count("infeasible"))), ("Running", str(running))]
+        if crashed := ledger.count("crashed"):
+            fields.append(("Crashed", str(crashed)))
+        return [*fields, (f"Best {ledger.design.objective.metric}", shown), ("Time left", self._time_left())]
+
+    def _time_left(self) -> str:
+        ended = len(self._ledger.outcomes) - self._ended_before
+        left = self._total - self._num_ended()
+        if ended <= 0 or left <= 0:
+            return "–"
+        seconds = (time.monotonic() - self._began) / ended * left
+        return str(timedelta(seconds=round(seconds)))
+
+
+def summary(ledger: Ledger, total: int, program: str) -> Group:
+    """How the study stands, its best trial with the command that runs it again, and where everything is."""
+    from playbook.study.grammar import word
+
+    design, folder = ledger.design, ledger.folder
+    ended = sum(each.result is not None for each in ledger.outcomes.values())
+    counts = f"{ended} of {total} trials done"
+    for status in ("infeasible", "crashed"):
+        if count := ledger.count(status):
+            counts += f", {count} {status}"
+    lines: list[Text | Table] = [Text(f"{design.name}: {counts}", style="bold")]
+    best = ledger.best
+    if best is not None and best.result is not None:
+        settings = [word(key, value) for key, value in best.trial.settings.items()]
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_row("best", f"{design.objective.metric} {best.result.objective:.4g} at step {best.result.best_step}")
+        table.add_row("trial", str(folder / best.trial.folder))
+        table.add_row("again", Text(f"python {program} {shlex.join([*design.words, *settings])}", overflow="fold"))
+        lines.append(table)
+    for each in ledger.outcomes.values():
+        if each.crash is not None:
+            again = f"({each.crash.attempts} attempts)" if each.crash.attempts > 1 else ""
+            lines.append(
+                Text(
+                    f"crashed: {folder / each.trial.folder} {again} {each.crash.kind}: {each.crash.message}",
+                    style="red",
+                )
+            )
+    lines.append(Text(f"trials: {folder / 'trials.csv'}"))
+    return Group(*lines)

@@ -1,0 +1,145 @@
+"""Every study under a folder, one row each: what it asked, how far it is, its best, and how to get that again (D4).
+
+The studies' own files are read each time, so that the registry cannot be out of date; nothing has to be kept in step.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import polars as pl
+
+from playbook.errors import InputError
+from playbook.records import CONFIG
+from playbook.study.design import folder_name
+from playbook.study.store import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
+
+NOTES = "notes.md"
+"""What a user writes about a study, in its folder."""
+REPORT = Path("report") / "index.html"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study in the registry; the fields are the table's columns.
+
+    `path`, `config` (of the best trial) and `report` are paths as they were given, None where there is no such file.
+    `command` runs the best trial again. `objective` is the best of the complete trials by `metric`.
+    """
+
+    name: str
+    goal: str
+    trials: int
+    complete: int
+    infeasible: int
+    crashed: int
+    metric: str
+    mode: str
+    objective: float | None
+    best_trial: int | None
+    command: str | None
+    study_command: str
+    code: str
+    created: str
+    notes: str
+    path: str
+    config: str | None
+    report: str | None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The readable studies, newest first, and a line for each folder that is not one."""
+
+    entries: tuple[Entry, ...]
+    troubles: tuple[str, ...]
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """A row a study."""
+        kinds = {str: pl.String, int: pl.Int64, float: pl.Float64}
+        hints = get_type_hints(Entry)
+        schema = {
+            field.name: next(kind for python, kind in kinds.items() if hints[field.name] in (python, python | None))
+            for field in fields(Entry)
+        }
+        return pl.DataFrame([vars(entry) for entry in self.entries], schema=schema, orient="row")
+
+
+def read_registry(studies_dir: Path) -> Registry:
+    """The registry of the studies in the folders of `studies_dir`; empty where there is no such folder."""
+    entries, troubles = [], []
+    for folder in sorted(studies_dir.iterdir()) if studies_dir.is_dir() else []:
+        if folder.is_dir() and not folder.name.startswith("."):
+            try:
+                entries.append(_entry(folder))
+            except Exception as error:  # whatever a foreign file does to us, the other studies are shown
+                kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+                line = kind + " ".join(str(error).split())
+                troubles.append(line if line.startswith(str(folder)) else f"{folder}: not readable as a study ({line})")
+    return Registry(tuple(sorted(entries, key=lambda entry: entry.created, reverse=True)), tuple(troubles))
+
+
+def _entry(folder: Path) -> Entry:
+    study = read_study(folder)
+    if study is None:
+        raise InputError(f"{folder}: not a study ({STUDY} is missing)")
+    design = study.design
+    counts, best = {"complete": 0, "infeasible": 0, "crashed": 0}, None
+    if (folder / TRIALS).exists():
+        table = read_trials(folder)
+        if missing := [name for name in TRIAL_COLUMNS if name not in table.columns]:
+            raise InputError(f"{folder / TRIALS}: the column {missing[0]} is missing")
+        counts |= dict(table["status"].value_counts().iter_rows())
+        finished = table.filter((pl.col("status") == "complete") & pl.col("objective").is_finite())
+        best = finished.sort("objective", "trial", descending=[design.objective.mode == "max", False]).head(1)
+    number = best["trial"].item() if best is not None and len(best) else None
+    config = None if number is None else folder / folder_name(number) / CONFIG
+    return Entry(
+        name=str(design.name),
+        goal=str(design.goal),
+        trials=study.n_trials,
+        complete=counts["complete"],
+        infeasible=counts["infeasible"],
+        crashed=counts["crashed"],
+        metric=str(design.objective.metric),
+        mode=design.objective.mode,
+        objective=best["objective"].item() if best is not None and number is not None else None,
+        best_trial=number,
+        command=None if number is None else _command(study, number, folder),
+        study_command=study.command,
+        code=_code(study.environment),
+        created=study.created,
+        notes=_notes(folder),
+        path=str(folder),
+        config=str(config) if config is not None and config.exists() else None,
+        report=str(folder / REPORT) if (folder / REPORT).exists() else None,
+    )
+
+
+def _command(study: StudyFile, number: int, folder: Path) -> str:
+    """The command line of a trial, by the program that ran the study."""
+    from playbook.study.grammar import word
+
+    trials = study.design.trials(study.n_trials)
+    if not 0 <= number < len(trials):
+        raise InputError(f"{folder / TRIALS}: trial {number} is not among the {len(trials)} of {STUDY}")
+    program = re.search(r"\S+\.py\b", study.command)
+    words = [word(key, value) for key, value in trials[number].settings.items()]
+    return shlex.join(["python", program.group() if program else "train.py", *study.design.words, *words])
+
+
+def _code(environment: Mapping[str, Any]) -> str:
+    """The commit, short, with a + where files differed from it."""
+    commit = str(environment.get("commit", ""))[:10]
+    return commit + ("+" if commit and environment.get("uncommitted_changes") else "")
+
+
+def _notes(folder: Path) -> str:
+    path = folder / NOTES
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""

@@ -1,0 +1,81 @@
+"""The trials of this template, as a study sees them: checked configs, threads, W&B's group, the report at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import joblib
+from omegaconf import DictConfig
+
+from playbook.config import identity, load_config
+from playbook.door import plain_trial, trial_name
+from playbook.study.grammar import word
+from playbook.study.project import Project
+
+WANDB_MIRROR = "playbook.training.wandb_mirror.WandbMirror"
+TIMEOUT_SECONDS = 10
+
+
+class Template(Project):
+    """`python train.py -m`."""
+
+    study_key = "study"
+
+    def composed(self, cfg: DictConfig) -> dict[str, Any]:
+        return plain_trial(cfg, cfg.hydra)
+
+    def check(self, plain: Mapping[str, Any]) -> None:
+        load_config(plain)
+
+    def identity(self, plain: Mapping[str, Any]) -> dict[str, Any]:
+        return identity(plain)
+
+    def title(self, cfg: DictConfig, varied: Sequence[str]) -> str:
+        packaged = str(cfg.hydra.runtime.choices.study)
+        return "-".join([*([packaged] if packaged != "_base_" else []), trial_name(cfg.hydra, left_out=varied)])
+
+    def settled(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
+        # The last bits of a sum depend on the threads: the trials of a study have as many wherever they run.
+        if plain["trainer"]["num_threads"] != "auto":
+            return []
+        own = os.environ.get("OMP_NUM_THREADS", "")
+        return [f"trainer.num_threads={int(own) if own.isdigit() and int(own) else threads or joblib.cpu_count()}"]
+
+    def placed(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
+        if plain["logger"]["_target_"] != WANDB_MIRROR:
+            return []
+        # One group a study, and one folder, since `wandb sync` does not look into folders within folders.
+        words = [word("logger.group", folder.name), word("logger.dir", str(folder))]
+        if plain["logger"].get("mode") == "auto" and _wandb_does_not_answer():
+            words.append("logger.mode=offline")
+        return words
+
+    def finish(self, folder: Path) -> Sequence[str]:
+        return []
+
+
+@cache
+def _wandb_does_not_answer() -> bool:
+    """Whether there is a key and its server cannot be reached: found out once a study, and not by every trial."""
+    if "WANDB_MODE" in os.environ:
+        return False
+    import wandb
+
+    try:
+        wandb.setup(settings=wandb.Settings(x_disable_viewer=True))  # else login itself waits for the server
+        if not wandb.login(prompt=False, verify=False):
+            return False  # each trial sees that there is no key, at once
+        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError:
+        return False  # it answers
+    except Exception as error:  # whatever W&B finds wrong is no reason not to train
+        print(f"W&B cannot be reached ({error}); recording offline, `wandb sync` sends it later", file=sys.stderr)
+        return True
+    return False

@@ -1,0 +1,142 @@
+"""The studies of `conf/study`: each composes, is what the playbook would run, and says how to run it."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from shipped import SHIPPED
+
+from playbook.config import Config, flatten
+from playbook.door import CONFIG_DIR, compose_config, compose_trial
+from playbook.study.advice import USUAL, advice, refusals
+from playbook.study.block import Given, design_of, read_block
+from playbook.study.design import Design, Objective
+from playbook.study.grammar import word
+from playbook.study.space import Float
+
+FILES = sorted(path for path in (Path(CONFIG_DIR) / "study").glob("*.yaml") if path.stem != "_base_")
+STUDIES = [path.stem for path in FILES]
+ADAMS = ("adam", "nadam", "adamw")
+
+
+@cache
+def trial_of(optimizer: str) -> Config:
+    """The config of `python train.py optimizer=<optimizer>`."""
+    return compose_trial(f"optimizer={optimizer}")
+
+
+@cache
+def packaged(study: str, *words: str) -> tuple[Design, int]:
+    """The design of `python train.py -m study=<study> <words>`, with what is fixed, and its number of trials."""
+    cfg = compose_config("train", [f"study={study}", *words])
+    plain = OmegaConf.to_container(cfg.study, resolve=True)
+    assert isinstance(plain, dict)
+    settings = dict(flatten(OmegaConf.to_container(cfg, resolve=False))) | dict(cfg.hydra.runtime.choices)
+    block = read_block(plain)
+    design = design_of(block, Given({}, frozenset(), settings), Objective(), None)
+    fixed = trial_of(cfg.hydra.runtime.choices.optimizer).identity()
+    fixed = {key: value for key, value in fixed.items() if key not in design.parameters}
+    return design.with_fixed(fixed, {}), block.n_trials or design.default_n_trials
+
+
+def test_those_that_the_readme_promises_are_there():
+    assert {"learning_rate", "tune_optimizer", "optimizers", "weight_decay"} <= set(STUDIES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_begins_with_a_question_and_its_command_and_has_a_goal(path):
+    lines = path.read_text().splitlines()
+    comment = [line for line in lines if line.startswith("#")]
+    assert lines[: len(comment)] == comment
+    assert f"#   python train.py -m study={path.stem}" in comment
+    assert OmegaConf.load(path).goal.endswith("?")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("optimizer", SHIPPED["optimizer"])
+def test_a_study_suits_every_optimizer(study, optimizer):
+    design, n_trials = packaged(study, *([] if study == "optimizers" else [f"optimizer={optimizer}"]))
+    assert refusals(design) == []
+    # A study of one thing may leave what Adam's budget could carry besides; there is nothing else to say.
+    assert {each.rule for each in advice(design, n_trials)} <= {"E2"}
+
+
+@pytest.mark.parametrize("optimizer", SHIPPED["optimizer"])
+def test_the_range_of_lr_is_the_same_in_all_and_the_default_is_well_inside(optimizer):
+    ranges = []
+    for study in STUDIES:
+        design, _ = packaged(study, f"optimizer={optimizer}")
+        in_arms = {arm.settings.get("optimizer", optimizer): arm.space["lr"] for arm in design.arms}
+        ranges += [in_arms[optimizer]] if optimizer in in_arms else []
+    assert len(ranges) >= 3
+    assert len(set(ranges)) == 1
+    assert isinstance(ranges[0], Float)
+    assert ranges[0].scale == "log"
+    assert 0.25 < ranges[0].position(trial_of(optimizer).lr) < 0.75
+
+
+@pytest.mark.parametrize("optimizer", SHIPPED["optimizer"])
+def test_what_is_searched_has_its_default_in_the_range(optimizer):
+    design, _ = packaged("tune_optimizer", f"optimizer={optimizer}", "study.n_trials=1000")
+    default = trial_of(optimizer).identity()
+    for key, dimension in design.arms[0].space.items():
+        assert 0 <= dimension.position(default[key]) < 1, key
+    (trial,) = design.trials(1)
+    config = compose_trial(f"optimizer={optimizer}", *(word(key, value) for key, value in trial.settings.items()))
+    assert config.identity() == {**default, **trial.settings}
+
+
+@pytest.mark.parametrize("optimizer", ADAMS)
+@pytest.mark.parametrize(
+    ("n_trials", "searched"),
+    [(9, []), (10, ["beta1"]), (24, ["beta1"]), (25, ["beta1", "epsilon"]), (75, ["beta1", "epsilon", "beta2"])],
+)
+def test_adam_gets_what_its_budget_can_carry(optimizer, n_trials, searched):
+    design, given = packaged("tune_optimizer", f"optimizer={optimizer}", f"study.n_trials={n_trials}")
+    assert given == n_trials
+    assert list(design.arms[0].space) == ["lr", *(f"optimizer.{name}" for name in searched)]
+    assert all(design.arms[0].space[key] == USUAL[key] for key in design.arms[0].space if key in USUAL)
+    assert advice(design, n_trials) == []
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "n_trials", "searched"),
+    [
+        ("sgd", 1000, []),
+        ("nesterov", 9, []),
+        ("nesterov", 10, ["momentum"]),
+        ("momentum", 1000, ["momentum"]),
+        ("rmsprop", 9, []),
+        ("rmsprop", 10, ["momentum"]),
+        ("rmsprop", 75, ["momentum", "epsilon", "rho"]),
+    ],
+)
+def test_the_others_get_lr_and_then_momentum(optimizer, n_trials, searched):
+    design, _ = packaged("tune_optimizer", f"optimizer={optimizer}", f"study.n_trials={n_trials}")
+    assert list(design.arms[0].space) == ["lr", *(f"optimizer.{name}" for name in searched)]
+
+
+def test_optimizers_compares_two_with_spaces_of_their_own():
+    design, n_trials = packaged("optimizers")
+    nesterov, adam = design.arms
+    assert set(nesterov.space) == {"lr", "optimizer.momentum"}
+    assert set(adam.space) == {"lr", "optimizer.beta1"}
+    assert nesterov.space["lr"] != adam.space["lr"]
+    assert n_trials == 32
+
+
+def test_weight_decay_compares_some_with_none():
+    design, _ = packaged("weight_decay")
+    assert design.scientific["optimizer.weight_decay"].values[0] == 0
+    assert {frozenset(arm.space) for arm in design.arms} == {frozenset({"lr"})}
+
+
+def test_every_command_in_the_comments_composes():
+    commands = [line[1:].split("#")[0].split() for path in FILES for line in path.read_text().splitlines()]
+    words = [command[3:] for command in commands if command[:3] == ["python", "train.py", "-m"]]
+    assert len(words) >= 8
+    for given in words:
+        plain = [each.strip("'") for each in given if not re.search("interval|optimizer=mine", each)]
+        compose_config("train", plain)
