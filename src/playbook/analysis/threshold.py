@@ -1,0 +1,77 @@
+"""Where trials fail: the value of a hyperparameter that parts those that failed from those that did not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from playbook.analysis.position import is_number
+from playbook.study.space import Dimension, Float
+
+Side = Literal["above", "below"]
+SIDES: tuple[Side, Side] = ("above", "below")
+SEPARATED = 0.7
+"""A threshold says where trials fail if the fractions on its two sides differ by this much."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Beyond `value`, on the side named, `inside` of `num_inside` trials failed; elsewhere `outside` of `num_outside`.
+
+    `p` is the chance of as uneven a split: Fisher's exact test, times the values that were tried.
+    """
+
+    key: str
+    side: Side
+    value: float
+    inside: int
+    num_inside: int
+    outside: int
+    num_outside: int
+    p: float
+
+    @property
+    def separates(self) -> bool:
+        """Whether most trials beyond it failed and few of the others."""
+        apart = self.inside / self.num_inside - self.outside / self.num_outside
+        return self.inside >= 2 and apart >= SEPARATED
+
+
+def threshold(trials: pl.DataFrame, failed: pl.Series, key: str, dimension: Dimension, side: Side) -> Threshold | None:
+    """The value with the most trials where they belong: those that failed beyond it, the others not.
+
+    `failed` has a truth value for each trial. None where that parts nothing: all values are the same, all trials
+    failed, or none did.
+    """
+    from scipy.stats import hypergeom
+
+    given = trials[key].to_list()
+    here = [is_number(value) for value in given]
+    values = np.array([float(value) for value, number in zip(given, here, strict=True) if number])
+    bad = failed.to_numpy()[here]
+    distinct = np.unique(values)
+    if len(distinct) < 2 or bad.all() or not bad.any():
+        return None
+    count, num_bad = len(values), int(bad.sum())
+    order = np.argsort(values, kind="stable")
+    bad_below = np.concatenate([[0], np.cumsum(bad[order])])
+    below = np.searchsorted(values[order], distinct[1:])  # how many trials lie below each possible threshold
+    num_inside = count - below if side == "above" else below
+    inside = num_bad - bad_below[below] if side == "above" else bad_below[below]
+    in_place = inside + (count - num_inside) - (num_bad - inside)
+    chances = hypergeom.sf(inside - 1, count, num_bad, num_inside)
+    cut = int(np.lexsort((chances, -in_place))[0])
+    n, k, p = int(num_inside[cut]), int(inside[cut]), min(float(chances[cut]) * len(below), 1.0)
+    value = _between(float(distinct[cut]), float(distinct[cut + 1]), dimension)
+    return Threshold(key, side, value, k, n, num_bad - k, count - n, p)
+
+
+def _between(low: float, high: float, dimension: Dimension) -> float:
+    """The middle of two values, on the dimension's scale."""
+    if isinstance(dimension, Float):
+        return dimension.from_scale((dimension.to_scale(low) + dimension.to_scale(high)) / 2)
+    return math.sqrt(low * high) if low > 0 and high / low > 2 else (low + high) / 2
