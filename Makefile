@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults check format bench lock clean
+.PHONY: help setup demo test integration faults check format bench lock clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything pinned in requirements.lock
 
@@ -18,12 +18,16 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	touch $@
 
-demo: $(READY) ## train on digits, and draw how it went
-	$(BIN)/python train.py output_dir=outputs/demo overwrite=true max_steps=600 eval_every=20
-	$(BIN)/python scripts/show_run.py run_dir=outputs/demo
+demo: $(READY) ## a study on digits: which learning rate? 16 trials, and the report that reads them
+	$(BIN)/python train.py -m study=learning_rate study.name=demo
 
 test: $(READY) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+
+integration: $(READY) ## studies on a real Slurm, Ray and PostgreSQL on this machine, with trials preempted and killed (minutes)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev,slurm,ray,postgresql]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps hydra-ray-launcher # it wants cloudpickle<3, for AWS
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integration tests/integration $(ARGS)
 
 faults: $(READY) ## kill runs at every moment, flip bits, fill a disk; each must end as its undisturbed twin (minutes)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ARGS)

@@ -1,10 +1,12 @@
 """A research template that runs the Deep Learning Tuning Playbook.
 
-`playbook.load_run(path)` reads a run. Everything is imported when it is first used, so that `import playbook` is free.
+`playbook.load_run(path)` reads a run, `playbook.load_study(path)` a study. Everything is imported when it is first
+used, so that `import playbook` is free.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,20 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
+    from playbook.study.load import Study, load_study
     from playbook.training.run import Run, load_run
 
-__all__ = ["Run", "load_run"]
+__all__ = ["Run", "Study", "load_run", "load_study"]
+
+_HOMES = {
+    "Run": "playbook.training.run",
+    "load_run": "playbook.training.run",
+    "Study": "playbook.study.load",
+    "load_study": "playbook.study.load",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from playbook.training import run
-
-        return getattr(run, name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

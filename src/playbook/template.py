@@ -52,13 +52,20 @@ class Template(Project):
         if plain["logger"]["_target_"] != WANDB_MIRROR:
             return []
         # One group a study, and one folder, since `wandb sync` does not look into folders within folders.
-        words = [word("logger.group", folder.name), word("logger.dir", str(folder))]
+        own = {"group": folder.name, "dir": str(folder)}
+        words = [word(f"logger.{key}", value) for key, value in own.items() if plain["logger"].get(key) is None]
         if plain["logger"].get("mode") == "auto" and _wandb_does_not_answer():
             words.append("logger.mode=offline")
         return words
 
     def finish(self, folder: Path) -> Sequence[str]:
-        return []
+        from playbook.report.summary import report  # half a second of imports
+
+        try:
+            return [f"report: {report(folder)}"]
+        except Exception as error:  # the trials are done and recorded, whatever becomes of the page
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            return [f"the report could not be written ({said}); python scripts/report.py study_dir={folder} tries again"]
 
 
 @cache
@@ -69,7 +76,7 @@ def _wandb_does_not_answer() -> bool:
     import wandb
 
     try:
-        wandb.setup(settings=wandb.Settings(x_disable_viewer=True))  # else login itself waits for the server
+        wandb.setup(settings=wandb.Settings(x_disable_viewer=True, silent=True))  # else login waits for the server
         if not wandb.login(prompt=False, verify=False):
             return False  # each trial sees that there is no key, at once
         urllib.request.urlopen(wandb.setup().settings.base_url, timeout=TIMEOUT_SECONDS)

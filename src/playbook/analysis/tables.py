@@ -20,8 +20,8 @@ class Tables:
 
     `trials` has a row a trial: `trial` (Int64), `arm` (String), `status` (`complete`, `infeasible` or `crashed`),
     `objective` (Float64: the best value over the course of training, null where infeasible), `best_step` (Int64 or
-    null), `final_objective` (Float64 or null), `reason` of an infeasible trial where it is known, `seed`, and a column per
-    hyperparameter, in the type of its values.
+    null), `final_objective` (Float64 or null), `seed`, and a column per hyperparameter, in the type of its values; and,
+    where it is known, the `reason` of an infeasible one.
     `curves` has a row an evaluation of a metric: `CURVE_COLUMNS`; values may be NaN or infinite; it may be empty.
     `steps` has the `steps.csv` of some trials, the best among them. `space` has, for each arm, the dimension of each
     hyperparameter that varies there, the scientific ones too. `scientific` names those whose values make the arms.

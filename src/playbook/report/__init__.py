@@ -1,1 +1,1 @@
-"""Charts and pages, made from tables alone."""
+"""What a study says to a person: charts, the page, the terminal; made from tables."""

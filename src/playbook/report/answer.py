@@ -1,0 +1,117 @@
+"""The answer of a study in two sentences: which setting won, by how much over what; and what limits that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from playbook.analysis.arms import Comparison, comparisons
+from playbook.analysis.finding import Finding
+from playbook.analysis.tables import Tables
+from playbook.report.axes import settings_of
+from playbook.report.trial_rows import brief
+
+_DOUBTS = {
+    "space_boundary": "its best {parameter} lies at the edge of the range, so better ones may lie beyond",
+    "lr_at_stability_edge": "its best learning rate lies next to runs that diverge",
+    "few_trials": "more trials would probably find better ones",
+    "still_improving": "its best trials were still improving when they ended",
+    "overfitting": "its best trial overfits",
+    "infeasible_fraction": "many trials did not train at all",
+    "best_step_late": "a longer training may change the order",
+}
+"""What a finding takes away from the answer, where it does; the gravest one is said."""
+MOST_SETTINGS = 2
+
+
+def answer(tables: Tables, findings: Sequence[Finding]) -> str:
+    """The two sentences."""
+    trials, ranked = tables.trials, tables.ranked()
+    if not len(trials):
+        return "No trial has ended yet. There is nothing to read."
+    if not len(ranked):
+        return _nothing_worked(trials)
+    best = ranked.row(0, named=True)
+    doubt = _doubt(findings, best["arm"])
+    if len(ranked) == 1:
+        return (
+            f"Trial {best['trial']}{_with(tables, best)} is the only one with an objective:"
+            f" {tables.objective.metric} {brief(best['objective'])}. There is nothing to compare it with."
+        )
+    compared = [each for each in comparisons(tables) if each.other_objective is not None]
+    if compared:
+        return f"{_won(tables, best, compared[0])} {_sure(compared, doubt)}"
+    return f"{_best(tables, ranked)} {_rests_on(tables, len(ranked), doubt)}"
+
+
+def _nothing_worked(trials: pl.DataFrame) -> str:
+    counts = [f"{each} {status}" for status in ("infeasible", "crashed") if (each := len(trials.filter(status=status)))]
+    return (
+        f"None of the {_count(len(trials), 'trial')} has an objective ({', '.join(counts) or 'none was recorded'})."
+        " There is no best setting: look at the first steps of one of them; where it diverges, lower the learning rate."
+    )
+
+
+def _won(tables: Tables, best: Mapping[str, Any], second: Comparison) -> str:
+    assert second.other_objective is not None
+    counts = (second.best_trials, second.other_trials)
+    of = f"each the best of {counts[0]}" if counts[0] == counts[1] else f"the best of {counts[0]} and of {counts[1]}"
+    apart = _apart(second.best_objective, second.other_objective)
+    return (
+        f"{best['arm']} comes out ahead: {tables.objective.metric} {brief(best['objective'])} in trial"
+        f" {best['trial']}{_with(tables, best)}, {apart} than {second.other} ({brief(second.other_objective)}),"
+        f" {of} trials."
+    )
+
+
+def _sure(compared: Sequence[Comparison], doubt: str) -> str:
+    close = [each.other for each in compared if each.verdict == "cannot tell"]
+    also = f"; also, {doubt}" if doubt else ""
+    if not close:
+        return f"That is more than the luck of a search explains, though not of a seed{also}."
+    against = close[0] if len(close) == 1 else f"{len(close)} of the other {len(compared)} arms"
+    return f"Against {against} the order may be luck: half of the trials could have turned it{also}."
+
+
+def _best(tables: Tables, ranked: pl.DataFrame) -> str:
+    best = ranked.row(0, named=True)
+    middle = ranked["objective"].median()
+    assert isinstance(middle, float)
+    return (
+        f"Trial {best['trial']} is the best{_with(tables, best)}: {tables.objective.metric} {brief(best['objective'])},"
+        f" {_apart(best['objective'], ranked['objective'][1])} than the next (trial {ranked['trial'][1]}) and"
+        f" {_apart(best['objective'], middle)} than the typical one."
+    )
+
+
+def _rests_on(tables: Tables, count: int, doubt: str) -> str:
+    seeds = "several seeds" if tables.repeat else "one seed"
+    luck = "how much of the lead is luck is unknown until the best is run again with other seeds"
+    return f"This rests on {_count(count, 'trial')} that trained, with {seeds} each; {doubt or luck}."
+
+
+def _doubt(findings: Sequence[Finding], arm: str) -> str:
+    """What the gravest finding about the winner takes away; empty where nothing does."""
+    for finding in findings:
+        if finding.severity != "info" and finding.code in _DOUBTS and finding.arm in (None, arm):
+            return _DOUBTS[finding.code].format(parameter=finding.parameter or "setting")
+    return ""
+
+
+def _with(tables: Tables, row: Mapping[str, Any]) -> str:
+    """` with lr=0.081`: its settings besides those that make its arm, the learning rate first."""
+    settings = {key: value for key, value in settings_of(tables, row).items() if f"{key}=" not in row["arm"]}
+    keys = sorted(settings, key=lambda key: key != "lr")[:MOST_SETTINGS]
+    more = ", …" if len(settings) > MOST_SETTINGS else ""
+    return f" with {', '.join(f'{key}={brief(settings[key])}' for key in keys)}{more}" if keys else ""
+
+
+def _apart(one: float, other: float) -> str:
+    """`0.0042 better`: the first is the better one."""
+    return f"{abs(one - other):.2g} better" if one != other else "no better"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,199 @@
+"""What to type next: a remedy as a command that runs as printed, the command of any trial.
+
+A study again is its words, its sweeps and what changes. What a command line cannot say (a space that exists in one arm
+only, a list of trials) is written as a new study file beside the report, which `--config-dir` finds.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from playbook.analysis.finding import Finding, Remedy
+from playbook.errors import InputError
+from playbook.study.design import Conditional, Design
+from playbook.study.grammar import dimension_from_text, sweep_word, word
+from playbook.study.space import Dimension, Value, plain
+
+DEFAULT_PROGRAM = "train.py"
+_WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
+
+
+@dataclass
+class Commands:
+    """The commands of a study's report.
+
+    `folder` is where study files go. `taken` says whether a study's name is in use. Two different studies never get
+    the same name, so that all the commands of a report can be run; `files` has those to write, by path.
+    """
+
+    design: Design
+    n_trials: int
+    folder: Path
+    program: str = DEFAULT_PROGRAM
+    taken: Callable[[str], bool] = lambda name: False
+    files: dict[Path, str] = field(default_factory=dict)
+    _names: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def of(self, finding: Finding) -> tuple[str, ...]:
+        """The commands for a finding's remedies."""
+        return tuple(self._of_remedy(remedy, finding.arm) for remedy in finding.next)
+
+    def of_trial(self, settings: Mapping[str, Value], words: Sequence[str] = ()) -> str:
+        """One trial of the study by itself, with further words."""
+        own = [word(key, value) for key, value in settings.items()]
+        return _line("python", self.program, *_merged([*self.design.words, *own], words))
+
+    def _of_remedy(self, remedy: Remedy, arm: str | None) -> str:
+        if remedy.what == "command":
+            return _line(*remedy.words)
+        if remedy.what == "trial":
+            trials = {trial.number: trial for trial in self.design.trials(self.n_trials)}
+            assert remedy.trial is not None, "a remedy for a trial names it"
+            return self.of_trial(trials[remedy.trial].settings, remedy.words)
+        longer = all(each.startswith("study.n_trials=") for each in remedy.words)
+        if not longer and not _whole_words(self.design):
+            return self._with_file(remedy.words, arm)
+        name = self.design.name if longer else self._name(remedy.words)
+        if longer and not _whole_words(self.design):
+            return self._with_file(remedy.words, arm, name)
+        return _line("python", self.program, "-m", *self._study_words(remedy.words, name))
+
+    def _study_words(self, words: Sequence[str], name: str) -> list[str]:
+        """The study as command-line words."""
+        design = self.design
+        swept = {**design.scientific, **design.nuisance, **design.repeat}
+        roles = [f"study.roles.{key}=scientific" for key in design.scientific]
+        roles += [f"study.roles.{key}=repeat" for key in design.repeat if key != "seed"]
+        own = [sweep_word(key, each) for key, each in swept.items()]
+        return _merged([*_merged(design.words, own), *roles, *self._study_keys(name)], words)
+
+    def _study_keys(self, name: str) -> list[str]:
+        design = self.design
+        goal = [word("study.goal", design.goal)] if design.goal else []
+        seed = [word("study.seed", design.seed)] if design.seed else []
+        return [word("study.name", name), *goal, *seed, f"study.n_trials={self.n_trials}"]
+
+    def _with_file(self, words: Sequence[str], arm: str | None, name: str | None = None) -> str:
+        """The study as a file, with its space as the words change it in the arm; the other words stay words."""
+        sweeps, values = _split(words)
+        design = _changed(self.design, sweeps, arm)
+        text = yaml.safe_dump(_study_block(design), sort_keys=False, allow_unicode=True, width=120)
+        name = name or self._name((text, *values))
+        path = self.folder / "study" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.yaml"
+        self.files[path] = f"# Written by the report of study {self.design.name}.\n{text}"
+        keys = [each for each in self._study_keys(name) if not each.startswith("study.goal=")]
+        given = ["-m", "--config-dir", str(self.folder), f"study={path.stem}"]
+        return _line("python", self.program, *given, *_merged([*design.words, *keys], values))
+
+    def _name(self, study: tuple[str, ...]) -> str:
+        """`demo-2` for the first other study, `demo-3` for the next; the same one keeps its name."""
+        if study not in self._names:
+            stem, _, number = self.design.name.rpartition("-")
+            stem, count = (stem, int(number)) if stem and number.isdigit() else (self.design.name, 1)
+            names = set(self._names.values())
+            while (name := f"{stem}-{(count := count + 1)}") in names or self.taken(name):
+                pass
+            self._names[study] = name
+        return self._names[study]
+
+
+def program_of(command: str) -> str:
+    """The program that a study was run with; `train.py` where a procedure ran it."""
+    scripts = [each for each in shlex.split(command) if each.endswith(".py")]
+    return scripts[0] if scripts and Path(scripts[0]).parent.name != "scripts" else DEFAULT_PROGRAM
+
+
+def _line(*words: str) -> str:
+    """The words for a shell, with double quotes around single ones, which reads better than what shlex does."""
+    return " ".join(
+        f'"{each}"' if "'" in each and not set(each) & set('"$`\\!') else shlex.quote(each) for each in words
+    )
+
+
+def _merged(words: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Both, where a later word for a key takes the place of an earlier one, and its `+`."""
+    found: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
+    for each in [*words, *others]:
+        match = _WORD.match(each)
+        if match is None:  # ~key
+            found[each] = each
+            continue
+        prefix = prefixes.setdefault(match["key"], match["prefix"])
+        found[match["key"]] = f"{prefix}{match['key']}={match['text']}"
+    return list(found.values())
+
+
+def _whole_words(design: Design) -> bool:
+    """Whether command-line words can say the whole study."""
+    if design.conditional or design.settings:
+        return False
+    keys = [*design.scientific, *design.repeat]
+    if any(other.startswith(f"{key}.") for key in keys for other in keys):  # study.roles.optimizer, and within it
+        return False
+    try:
+        for key, each in {**design.scientific, **design.nuisance, **design.repeat}.items():
+            sweep_word(key, each)
+    except InputError:
+        return False
+    return True
+
+
+def _split(words: Sequence[str]) -> tuple[dict[str, Dimension], list[str]]:
+    """The sweeps among the words, and the others."""
+    sweeps, values = {}, []
+    for each in words:
+        key, _, text = each.partition("=")
+        try:
+            sweeps[key] = dimension_from_text(text, key)
+        except InputError:
+            values.append(each)
+    return sweeps, values
+
+
+def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -> Design:
+    """The design with other dimensions; those of a condition only where it holds in the arm."""
+    settings = {each.name: each.settings for each in design.arms}.get(arm or "") if not design.settings else None
+
+    def holds(conditional: Conditional) -> bool:
+        return settings is None or all(settings[key] in values for key, values in conditional.when.items())
+
+    conditional = tuple(
+        replace(each, space={key: sweeps.get(key, one) if holds(each) else one for key, one in each.space.items()})
+        for each in design.conditional
+    )
+    known = {key for each in design.conditional for key in each.space}
+    scientific = {key: sweeps.get(key, each) for key, each in design.scientific.items()}
+    others = {key: each for key, each in sweeps.items() if key not in known and key not in scientific}
+    return replace(
+        design,
+        conditional=conditional,
+        scientific=scientific,
+        nuisance={**design.nuisance, **others},
+        settings=() if sweeps else design.settings,  # a list of trials cannot be swept: the sweep is the study then
+    )
+
+
+def _study_block(design: Design) -> dict[str, Any]:
+    """A file of the config group `study`."""
+    space = {
+        "scientific": {key: plain(each) for key, each in design.scientific.items()},
+        "nuisance": {key: plain(each) for key, each in design.nuisance.items()},
+        "conditional": [
+            {
+                "when": {key: list(values) for key, values in each.when.items()},
+                "space": {key: plain(one) for key, one in each.space.items()},
+            }
+            for each in design.conditional
+        ],
+        "repeat": {key: plain(each) for key, each in design.repeat.items()},
+        "trials": [dict(each) for each in design.settings],
+    }
+    return {"defaults": ["_base_", "_self_"], "goal": design.goal, **{key: each for key, each in space.items() if each}}

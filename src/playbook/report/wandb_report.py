@@ -1,0 +1,110 @@
+"""The report of a study in Weights & Biases: one run beside those of its trials, with the findings, charts and page.
+
+It goes where the trials went: to the same project and group, online or offline. W&B is a mirror: its trouble is a line.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from playbook.config import read_config
+from playbook.records import CONFIG, WANDB_ID, replace_file
+from playbook.report.charts import Charts
+from playbook.report.contents import Contents
+from playbook.study.load import Study
+
+JOB_TYPE = "study_report"
+TIMEOUT_SECONDS = 10
+
+
+def mirror(study: Study, contents: Contents, drawn: Charts, page: Path) -> None:
+    """Show the report in W&B, if trials of the study are there. `page` and its SVG files have been written."""
+    logger = _logger_of_trials(study)
+    if logger is None:
+        return
+    try:
+        _send(study, logger, contents, drawn, page)
+    except Exception as error:  # nothing that happens to a mirror is the report's
+        said = " ".join(str(error).split()) or type(error).__name__
+        print(f"warning: W&B does not show this report ({said}); the files are complete", file=sys.stderr)
+
+
+def _logger_of_trials(study: Study) -> Mapping[str, Any] | None:
+    """The config of W&B in the last trial that was mirrored there."""
+    for each in reversed(study.outcomes):
+        folder = study.path / each.trial.folder
+        if (folder / WANDB_ID).exists():
+            block = read_config(folder / CONFIG).get("logger")
+            return block if isinstance(block, Mapping) and "project" in block else None
+    return None
+
+
+def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Charts, page: Path) -> None:
+    import wandb
+
+    folder = Path(logger.get("dir") or study.path)
+    known = page.parent / WANDB_ID
+    run_id = json.loads(known.read_text(encoding="utf-8"))["id"] if known.exists() else secrets.token_hex(4)
+    run = wandb.init(
+        project=logger["project"],
+        entity=logger.get("entity"),
+        tags=logger.get("tags"),
+        group=study.design.name,
+        job_type=JOB_TYPE,
+        name=f"{study.design.name} report",
+        id=run_id,
+        resume="allow",
+        dir=str(folder),
+        config={"study": study.design.plain(), "n_trials": study.file.n_trials},
+        mode=_mode(folder),
+        reinit="create_new",
+        settings=wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off"),
+    )
+    done = False
+    try:
+        replace_file(known, json.dumps({"id": run_id}) + "\n")
+        run.log(_logged(contents, drawn, page))
+        run.summary.update({"answer": contents.answer, **_best(contents)})
+        done = True
+    finally:
+        run.finish(exit_code=0 if done else 1)
+
+
+def _mode(folder: Path) -> Any:
+    """`offline` where all runs of the study are; None leaves it to W&B."""
+    runs = [path.name for path in (folder / "wandb").glob("*run-*")]
+    return "offline" if runs and all(name.startswith("offline-run-") for name in runs) else None
+
+
+def _logged(contents: Contents, drawn: Charts, page: Path) -> dict[str, Any]:
+    import wandb
+
+    columns = ["severity", "code", "rule", "arm", "parameter", "message", "next"]
+    rows = [
+        [*(finding[name] for name in columns[:-1]), "\n".join(finding["next"])]
+        for finding in contents.findings_as_json()
+    ]
+    charts = {
+        f"charts/{chart.name}": wandb.Html(_svg_page(page.parent / f"{chart.name}.svg")) for chart in drawn.charts
+    }
+    return {
+        "findings": wandb.Table(columns=[*columns], data=rows),
+        **charts,
+        "report": wandb.Html(page.read_text(encoding="utf-8"), inject=False),
+    }
+
+
+def _svg_page(path: Path) -> str:
+    return f'<div style="background:white">{path.read_text(encoding="utf-8")}</div>'
+
+
+def _best(contents: Contents) -> dict[str, Any]:
+    ranked = contents.tables.ranked()
+    if not len(ranked):
+        return {}
+    return {"objective": ranked["objective"][0], "best_trial": ranked["trial"][0]}

@@ -1,0 +1,130 @@
+"""A study read back: what was asked, how each trial ended, and what each recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from playbook.errors import InputError
+from playbook.records import EVALS, STEPS, TABLES, read_table
+from playbook.study.design import Design, folder_name
+from playbook.study.space import Value
+from playbook.study.store import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
+
+
+def load_study(path: str | Path) -> Study:
+    """The study in the folder `path`, finished or not.
+
+    Raises:
+        InputError: the folder holds no study.
+    """
+    folder = Path(path)
+    file = read_study(folder)
+    if file is None:
+        raise InputError(f"{folder}: there is no study here ({STUDY} is missing)")
+    return Study(folder, file)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The record of a study. The trials' own folders are read, so what it says is as new as they are."""
+
+    path: Path
+    file: StudyFile
+
+    @property
+    def design(self) -> Design:
+        """The goal, the space by role, and what is fixed."""
+        return self.file.design
+
+    @cached_property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """How each trial ended that has."""
+        return tuple(outcomes(self.path, self.design.trials(self.file.n_trials)))
+
+    @cached_property
+    def trials(self) -> pl.DataFrame:
+        """A row a trial that has ended.
+
+        The columns of `trials.csv`, the hyperparameters in the type of their values; and `final_objective`, `steps`,
+        `seconds`, and the `reason` of an infeasible or crashed trial.
+        """
+        results = [each.result for each in self.outcomes]
+
+        def of_result(field: str, kind: pl.DataType) -> pl.Series:
+            return pl.Series(field, [getattr(result, field, None) for result in results], dtype=kind)
+
+        seeds = [
+            each.result.seed if each.result else each.trial.settings.get("seed", self.design.fixed.get("seed"))
+            for each in self.outcomes
+        ]
+        table = {
+            "trial": pl.Series([each.trial.number for each in self.outcomes], dtype=pl.Int64()),
+            "arm": pl.Series([each.trial.arm for each in self.outcomes], dtype=pl.String()),
+            "status": pl.Series([each.status for each in self.outcomes], dtype=pl.String()),
+            "objective": of_result("objective", pl.Float64()),
+            "best_step": of_result("best_step", pl.Int64()),
+            "seed": pl.Series(seeds, dtype=pl.Int64()),
+            "final_objective": of_result("final_objective", pl.Float64()),
+            "steps": of_result("steps", pl.Int64()),
+            "seconds": of_result("seconds", pl.Float64()),
+            "reason": pl.Series([_reason(each) for each in self.outcomes], dtype=pl.String()),
+        }
+        settings = [each.trial.settings for each in self.outcomes]
+        return pl.DataFrame(table | {key: column([each.get(key) for each in settings]) for key in columns(self.design)})
+
+    def folder(self, trial: int) -> Path:
+        """The folder of a trial: that of a run, which `playbook.load_run` reads."""
+        return self.path / folder_name(trial)
+
+    def curves(self, metrics: Sequence[str] | None = None) -> pl.DataFrame:
+        """`trial, step, metric, value`: every evaluation of every trial that has ended (of these metrics)."""
+        schema = {"trial": pl.Int64(), "step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
+        tables = [pl.DataFrame(schema=schema)]
+        for each in self.outcomes:
+            evals = _evaluations(self.folder(each.trial.number) / EVALS)
+            if metrics is not None:
+                evals = evals.filter(pl.col("metric").is_in(list(metrics)))
+            tables.append(evals.select(pl.lit(each.trial.number, pl.Int64()).alias("trial"), *TABLES[EVALS]))
+        return pl.concat(tables)
+
+    def steps(self, trial: int) -> pl.DataFrame:
+        """A row a step of a trial: the columns of `steps.csv`."""
+        return read_table(self.folder(trial), STEPS)
+
+
+def column(values: Sequence[Value]) -> pl.Series:
+    """The values of a hyperparameter, None where it does not exist: in their type if they have one, else as texts."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool}:
+        return pl.Series(values, dtype=pl.Boolean())
+    if kinds <= {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
+        return pl.Series(values, dtype=pl.Int64())
+    if kinds <= {int, float}:
+        return pl.Series([None if value is None else float(value) for value in values], dtype=pl.Float64())
+    return pl.Series([None if value is None else cell(value) for value in values], dtype=pl.String())
+
+
+def _reason(outcome: Outcome) -> str | None:
+    if outcome.crash is not None:
+        return f"{outcome.crash.kind}: {outcome.crash.message}"
+    return outcome.result.reason if outcome.result else None
+
+
+def _evaluations(path: Path) -> pl.DataFrame:
+    """The whole rows of an `evals.csv`: a crash may have torn the last one."""
+    schema: dict[str, Any] = {"step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
+    if not path.exists():
+        return pl.DataFrame(schema=schema)
+    whole, end, _ = path.read_bytes().rpartition(b"\n")
+    if not end:
+        return pl.DataFrame(schema=schema)
+    try:
+        return pl.read_csv(whole + end, schema=schema)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path} cannot be read as evaluations ({' '.join(str(error).split())})") from None

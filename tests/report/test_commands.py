@@ -1,0 +1,171 @@
+"""What the report says to type next runs as printed, and means what the remedy says."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from playbook.analysis.finding import Finding, Remedy
+from playbook.report.commands import Commands, program_of
+from playbook.study.design import Conditional, Design
+from playbook.study.grammar import dimension_of
+from playbook.study.space import Choice, Float, dimension
+
+PLAIN = Design(
+    name="lr",
+    goal="What's the best lr?",
+    nuisance={"lr": Float(1e-3, 1.0, "log"), "model.activation": Choice(("relu", "gelu"))},
+    words=("optimizer=nesterov", "max_steps=20", "eval_every=10", "logger=none"),
+)
+ARMS = Design(
+    name="optimizers",
+    goal='Is "Adam" better?',
+    scientific={"optimizer": Choice(("nesterov", "adam"))},
+    nuisance={"model.dropout": Float(0.0, 0.5)},
+    conditional=(
+        Conditional({"optimizer": ("nesterov",)}, {"lr": Float(1e-3, 1.0, "log")}),
+        Conditional({"optimizer": ("adam",)}, {"lr": Float(1e-5, 0.1, "log")}),
+    ),
+    words=("max_steps=20", "eval_every=10", "logger=none"),
+)
+
+
+def finding(*words: str, arm: str | None = None, **remedy: object) -> Finding:
+    return Finding("code", "advice", "B5", "…", arm=arm, next=(Remedy(words, **remedy),))
+
+
+@pytest.fixture
+def dry_run(door: Callable, tmp_path: Path) -> Callable[[Commands, str], str]:
+    """Runs a command of a report from the folder that it was written for, up to the plan; what it prints."""
+
+    def run(commands: Commands, command: str) -> str:
+        for path, text in commands.files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        words = shlex.split(command)
+        assert words[:2] == ["python", "train.py"]
+        outcome = door(*words[2:], "study.dry_run=true")
+        assert outcome.code == 0, outcome.err
+        return " ".join(outcome.out.split())
+
+    return run
+
+
+def test_the_study_again_with_other_words(dry_run):
+    commands = Commands(PLAIN, 16, Path("report"))
+    (command,) = commands.of(finding("lr=tag(log,interval(1e-05,1.0))", "max_steps=40"))
+    plan = dry_run(commands, command)
+    assert "lr-2: What's the best lr?" in plan
+    assert "16 trials" in plan
+    assert "lr nuisance 1e-05 to 1 log" in plan
+    assert "model.activation nuisance relu, gelu" in plan
+    assert "max_steps=40" in plan
+    assert "max_steps=20" not in plan
+
+
+def test_more_trials_are_the_same_study():
+    commands = Commands(PLAIN, 16, Path("report"))
+    (command,) = commands.of(finding("study.n_trials=32"))
+    assert "study.name=lr" in shlex.split(command)
+    assert "study.n_trials=32" in shlex.split(command)
+    assert "study.n_trials=16" not in shlex.split(command)
+
+
+def test_what_exists_in_one_arm_changes_there_only(dry_run):
+    commands = Commands(ARMS, 16, Path("report"))
+    (command,) = commands.of(finding("lr=tag(log,interval(1e-07,0.1))", arm="optimizer=adam"))
+    plan = dry_run(commands, command)
+    assert "lr nuisance 0.001 to 1 log where optimizer=nesterov" in plan
+    assert "lr nuisance 1e-07 to 0.1 log where optimizer=adam" in plan
+    assert "optimizers-2" in plan
+    assert 'Is "Adam" better?' in plan
+    (path,) = commands.files
+    block = yaml.safe_load(commands.files[path])
+    assert [dimension(each["space"]["lr"], "lr") for each in block["conditional"]] == [
+        Float(1e-3, 1.0, "log"),
+        Float(1e-7, 0.1, "log"),
+    ]
+
+
+def test_other_words_of_a_conditional_study_stay_words(dry_run):
+    commands = Commands(ARMS, 16, Path("report"))
+    (command,) = commands.of(finding("max_steps=40", "schedule=linear"))
+    plan = dry_run(commands, command)
+    assert "max_steps=40" in plan
+    assert "Linear" in plan
+
+
+def test_scientific_and_repeated_hyperparameters_keep_their_roles(dry_run):
+    design = Design(
+        name="width",
+        scientific={"model.width": Choice((16, 32))},
+        nuisance={"lr": Float(1e-3, 1.0, "log")},
+        repeat={"seed": Choice((0, 1))},
+        words=("logger=none",),
+    )
+    commands = Commands(design, 16, Path("report"))
+    plan = dry_run(commands, commands.of(finding("clip_norm=1"))[0])
+    assert "model.width scientific 16, 32" in plan
+    assert "seed repeat 0, 1" in plan
+
+
+def test_different_studies_have_different_names_and_free_ones():
+    commands = Commands(PLAIN, 16, Path("report"), taken=lambda name: name == "lr-2")
+    first, second, again = (commands.of(finding(f"max_steps={steps}"))[0] for steps in (40, 80, 40))
+    assert "study.name=lr-3" in first
+    assert "study.name=lr-4" in second
+    assert again == first
+
+
+def test_a_trial_again(door):
+    commands = Commands(ARMS, 16, Path("report"))
+    trial = ARMS.trials(16)[3]
+    (command,) = commands.of(finding("warmup_steps=4", what="trial", trial=3))
+    words = shlex.split(command)[2:]
+    found = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(words)}
+    assert {key: found[key] for key in trial.settings} == dict(trial.settings)
+    assert found["warmup_steps"] == 4
+    outcome = door(*words)
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["it's", 'say "no"', "a b", "$HOME", "`id`", "!x", "\\", "null", "1e-3", "", "ü", None, True, 0.1, [1, "a,b"]],
+)
+def test_a_setting_passes_the_shell_and_hydra_unchanged(value):
+    command = Commands(PLAIN, 16, Path("report")).of_trial({"lr": value})
+    words = shlex.split(command)[2:]
+    (override,) = (each for each in OverridesParser.create().parse_overrides(words) if each.key_or_group == "lr")
+    given = override.value()
+    assert (given.text if hasattr(given, "text") else given) == value
+
+
+def test_sweeps_come_back_as_they_were():
+    command = Commands(PLAIN, 16, Path("report")).of(finding("clip_norm=1"))[0]
+    overrides = OverridesParser.create().parse_overrides(shlex.split(command)[3:])
+    sweeps = {each.key_or_group: dimension_of(each) for each in overrides if each.is_sweep_override()}
+    assert sweeps == dict(PLAIN.nuisance)
+
+
+def test_an_added_key_keeps_its_plus():
+    design = Design(name="x", nuisance={"task.metrics.a": Choice((1, 2))}, words=("+task.metrics.a=1",))
+    commands = Commands(design, 2, Path("report"))
+    assert "+task.metrics.a=1,2" in commands.of(finding("clip_norm=1"))[0]
+    assert commands.of_trial({"task.metrics.a": 2}) == "python train.py +task.metrics.a=2"
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ("python train.py -m study=learning_rate", "train.py"),
+        ("python my_app.py -m lr=1,2", "my_app.py"),
+        ("python scripts/find_max_steps.py", "train.py"),
+        ("", "train.py"),
+    ],
+)
+def test_the_program_that_ran_it(command, program):
+    assert program_of(command) == program

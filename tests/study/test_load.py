@@ -1,0 +1,108 @@
+"""A study read back says what its trials' folders hold."""
+
+import math
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from ended_study import ARMS, DIVERGES_FROM, EVALUATED, PLAIN, begin, end
+
+import playbook
+from playbook.errors import InputError
+from playbook.records import EVALS, STEPS, Table
+from playbook.study.load import column
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A study of 12 trials of which 10 have ended, the last one in a crash."""
+    trials = begin(tmp_path, PLAIN, 12)
+    end(tmp_path, PLAIN, trials[:10], crashed={9: "no such kernel"})
+    return playbook.load_study(tmp_path)
+
+
+def test_a_row_a_trial_that_has_ended(plain):
+    trials = PLAIN.trials(12)[:10]
+    table = plain.trials
+    assert table["trial"].to_list() == list(range(10))
+    assert table["lr"].to_list() == [trial.settings["lr"] for trial in trials]
+    expected = ["infeasible" if trial.settings["lr"] > DIVERGES_FROM else "complete" for trial in trials[:9]]
+    assert table["status"].to_list() == [*expected, "crashed"]
+    for row in table.iter_rows(named=True):
+        assert (row["objective"] is None) == (row["status"] != "complete")
+        assert row["seed"] == 3
+    assert set(table.filter(pl.col("status") == "infeasible")["reason"]) == {"diverged"}
+    assert table["reason"][9] == "RuntimeError: no such kernel"
+
+
+def test_curves_are_those_of_the_trials(plain):
+    curves = plain.curves()
+    assert curves.columns == ["trial", "step", "metric", "value"]
+    for trial in (0, 5):
+        own = curves.filter(trial=trial, metric="val/error")
+        assert own["step"].to_list() == list(EVALUATED)
+        log_lr = math.log10(PLAIN.trials(12)[trial].settings["lr"])
+        dropout = PLAIN.trials(12)[trial].settings["model.dropout"]
+        assert own["value"][3] == pytest.approx((log_lr + 2) ** 2 + 0.001 * dropout + 1 / 16)
+    assert set(plain.curves(["train/loss"])["metric"]) == {"train/loss"}
+
+
+def test_a_row_torn_by_a_crash_is_left_out(plain):
+    path = plain.folder(0) / EVALS
+    before = plain.curves()
+    with path.open("a") as file:
+        file.write("100,val/er")
+    assert plain.curves().equals(before)
+
+
+def test_a_damaged_file_is_named(plain):
+    path = plain.folder(2) / EVALS
+    path.write_text("step,metric,value\nten,val/error,0.1\n")
+    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read"):
+        plain.curves()
+
+
+def test_steps_are_those_of_the_trial(plain):
+    Table(plain.folder(1), STEPS).append([(0, 2.5, 1.0, 0.1, False, 0.0, 0.01), (1, 2.0, 0.5, 0.1, True, 0.0, 0.01)])
+    assert plain.steps(1)["grad_norm"].to_list() == [1.0, 0.5]
+    assert len(plain.steps(2)) == 0
+
+
+def test_arms_keep_their_own_hyperparameters(tmp_path):
+    end(tmp_path, ARMS, begin(tmp_path, ARMS, 16))
+    table = playbook.load_study(tmp_path).trials
+    adam = table.filter(pl.col("optimizer") == "adam")
+    assert adam["optimizer.nesterov"].null_count() == len(adam) > 0
+    assert adam["optimizer.beta1"].null_count() == 0
+    assert table["model.width"].dtype == pl.Int64
+    assert table["optimizer.nesterov"].dtype == pl.Boolean
+    assert set(table["model.hidden"]) == {"[64]", "[64, 64]"}  # a list is a text in a table
+    assert set(table["model.bias"]) == {"true", "1"}  # so that true and 1 stay apart
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "held"),
+    [
+        ([1, None, 3], pl.Int64, [1, None, 3]),
+        ([1, 2.5], pl.Float64, [1.0, 2.5]),
+        ([True, None], pl.Boolean, [True, None]),
+        ([None, 1.0], pl.Float64, [None, 1.0]),
+        (["relu", 3], pl.String, ["relu", "3"]),
+        ([2**70, 1], pl.Float64, [float(2**70), 1.0]),
+    ],
+)
+def test_a_column_has_the_type_of_its_values(values, kind, held):
+    assert column(values).dtype == kind
+    assert column(values).to_list() == held
+
+
+def test_a_folder_without_a_study(tmp_path):
+    with pytest.raises(InputError, match=r"there is no study here \(study\.yaml is missing\)"):
+        playbook.load_study(tmp_path)
+
+
+def test_reading_a_study_needs_no_torch():
+    code = "import sys, playbook; playbook.load_study; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
