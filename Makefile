@@ -43,6 +43,9 @@ format: $(READY) ## mend what can be mended by itself
 
 bench: $(READY) ## measure the cost of our own code, as ratios (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_overhead.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study_cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/report_cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/discrepancy.py
 
 lock: $(READY) ## pin what is installed now into requirements.lock
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock

@@ -14,7 +14,7 @@ from playbook.errors import InputError
 def main(cfg: DictConfig) -> None:
     """Writes the trials of a study, as its files tell them, into its optuna.db or another database."""
     with one_line_errors():
-        folder, storage = Path(cfg.study_dir), cfg.storage
+        folder, storage = Path(str(cfg.study_dir)), cfg.storage
         from playbook.lock import locked
         from playbook.study.optuna_database import database_url, shown_url
         from playbook.study.optuna_store import rebuild

@@ -6,14 +6,15 @@ import hydra
 from omegaconf import DictConfig
 
 from playbook.door import CONFIG_DIR, one_line_errors, open_door
+from playbook.errors import InputError
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="registry")
 def main(cfg: DictConfig) -> None:
     """Prints the table, and writes registry.csv and registry.html."""
     with one_line_errors():
-        studies_dir = Path(cfg.studies_dir)
-        out_dir = Path(cfg.out_dir or studies_dir.parent)
+        studies_dir = Path(str(cfg.studies_dir))
+        out_dir = studies_dir.parent if cfg.out_dir is None else Path(str(cfg.out_dir))
         from rich.console import Console
 
         from playbook.records import replace_file
@@ -28,9 +29,12 @@ def main(cfg: DictConfig) -> None:
             print(f"{studies_dir}: no study yet; python train.py -m study=learning_rate makes one")
             return
         console.print(registry_listing(registry), soft_wrap=False)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        replace_file(out_dir / "registry.csv", registry.table.write_csv())
-        replace_file(out_dir / "registry.html", registry_page(registry, out_dir))
+        try:
+            out_dir.mkdir(parents=True, exist_ok=True)
+            replace_file(out_dir / "registry.csv", registry.table.write_csv())
+            replace_file(out_dir / "registry.html", registry_page(registry, out_dir))
+        except OSError as error:
+            raise InputError(f"out_dir={out_dir}: the registry cannot be written there ({error.strerror})") from None
         print(out_dir / "registry.html")
 
 

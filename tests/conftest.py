@@ -12,9 +12,13 @@ import pytest
 from command import ROOT, Door, Outcome, files
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
+from hypothesis import settings
 
 from playbook.config import Config
 from playbook.door import compose_trial, open_door
+
+settings.register_profile("playbook", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("playbook")
 
 SMALL = {
     "logger": "none",

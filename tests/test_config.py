@@ -43,7 +43,7 @@ def trial(*words: str) -> Config:
     composed = compose_config("train", words)
     HydraConfig.instance().set_config(composed)
     with flag_override(composed, ["struct", "readonly"], [False, False]):
-        del composed["hydra"]
+        del composed["hydra"], composed["study"]
     return trial_config(composed)
 
 
@@ -56,7 +56,7 @@ def plain(*words: str) -> dict[str, Any]:
 def _composed(*words: str) -> dict[str, Any]:
     composed = OmegaConf.to_container(compose_config("train", words), resolve=True)
     assert isinstance(composed, dict)
-    return {str(key): value for key, value in composed.items() if key != "hydra"}
+    return {str(key): value for key, value in composed.items() if key not in ("hydra", "study")}
 
 
 def folder_of(*words: str) -> str:
@@ -125,6 +125,7 @@ def test_a_number_reads_back_as_the_same_number(tmp_path: Path, lr: float) -> No
 # Which commands are the same run.
 
 TEXT = {
+    "logger.mode": "offline",
     "task._target_": "playbook.training.tasks.Regression",
     "objective.metric": "val/loss",
     "objective.mode": "max",
@@ -148,6 +149,8 @@ EMPTY = {
     "logger.entity": "us",
     "clip_norm": 1.0,
     "schedule.decay_steps": 5,
+    "logger.group": "mine",
+    "logger.dir": "elsewhere",
 }
 COMMANDS = [(), ("optimizer=adamw", "schedule=linear", "model.residual=true", "model.norm=batch")]
 LEAVES = [(words, key) for words in COMMANDS for key, _ in flatten(plain(*words)) if not key.endswith("._target_")]

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -34,6 +35,10 @@ CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 
 OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
 """Blocks that are empty until a user adds something of a name of their own."""
+_OPEN_BLOCK_OF_A_STUDY = r"^(?=study\.(roles|scientific|nuisance|repeat)[.=])"
+"""Words for these get the ++ that Hydra asks for where a key is new."""
+_NO_PLAIN_NAME = r"^(study\.name=)(\d[\d_.eE+-]*|[\w.-]+[+=][\w.+=-]*)$"
+"""A study's name that Hydra would take for a number, as 2026_11_20 for 20261120, or not take: it gets quotes."""
 INTERRUPTED = 130
 
 
@@ -52,8 +57,10 @@ def open_door(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
         with one_line_errors():
             if not Path(CONFIG_DIR).is_dir():
                 raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
-            sys.argv[1:] = [re.sub(r"^(?=study\.roles\.)", "++", word) for word in sys.argv[1:]]  # an open block
+            sys.argv[1:] = [re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word) for word in sys.argv[1:]]
+            sys.argv[1:] = [re.sub(_NO_PLAIN_NAME, r"\1'\2'", word) for word in sys.argv[1:]]
             _refuse_dashes(sys.argv[1:])
+            sys.argv[1:] = _flags_first(sys.argv[1:])
             _refuse_shared_folder(sys.argv[1:])
             _refuse_options_without_a_name(sys.argv[1:])
             main()
@@ -75,7 +82,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, CrashError, HydraException, OmegaConfBaseException) as error:
+    except (InputError, CrashError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         # In a sweep the other jobs go on, and the sweep ends with the error: the job fails, the process does not end.
         in_a_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
         if _show_traceback or in_a_sweep:
@@ -92,8 +99,8 @@ def trial_config(cfg: DictConfig) -> Config:
         InputError: a line for each fault. Nothing has been created.
     """
     hydra = cast(DictConfig, HydraConfig.get())
-    if hydra.mode == RunMode.RUN:
-        _refuse_study_without_m(_overrides(hydra))
+    if not in_a_study():
+        _refuse_study_without_its_sweeper(hydra)
     config = load_config(plain_trial(cfg, hydra))
     if config.output_dir is None:
         if in_a_study():
@@ -173,11 +180,15 @@ def _overrides(hydra: DictConfig) -> list[str]:
     return [str(word) for word in words]
 
 
-def _refuse_study_without_m(overrides: list[str]) -> None:
-    """`python train.py study=learning_rate` would train one trial and no study."""
-    given = [word for word in overrides if re.match(r"\+{0,2}study[.=]", word)]
-    if given:
+def _refuse_study_without_its_sweeper(hydra: DictConfig) -> None:
+    """`python train.py study=learning_rate`, or with another sweeper, would train one trial and no study."""
+    given = [word for word in _overrides(hydra) if re.match(r"\+{0,2}study[.=]", word)]
+    if given and hydra.mode == RunMode.RUN:
         raise InputError(f"{given[0]}: a study is run with -m: python train.py -m {given[0]}")
+    if given:
+        raise InputError(
+            f"{given[0]}: hydra/sweeper={hydra.runtime.choices['hydra/sweeper']} runs no studies; leave it out"
+        )
 
 
 def _refuse_lr_of_another_optimizer(cfg: DictConfig, hydra: DictConfig) -> None:
@@ -209,10 +220,20 @@ def _refuse_shared_folder(words: Sequence[str]) -> None:
 
 def _refuse_dashes(words: Sequence[str]) -> None:
     """`--lr=0.1`: argparse would answer with a page on Hydra's own flags."""
-    _, unknown = get_args_parser().parse_known_args(list(words))
+    known, unknown = get_args_parser().parse_known_args(list(words))
     for word in unknown:
         if word.startswith("-"):
             raise InputError(f"{word}: there is no such flag; type key=value without dashes, such as lr=0.1")
+    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(known, name)]
+    if len(modes) > 1:
+        raise InputError(f"{' '.join(modes)}: allowed is one of them at a time")
+
+
+def _flags_first(words: list[str]) -> list[str]:
+    """`optimizer=adam -m seed=0,1`: argparse takes the words on one side of a flag, and for the rest shows a page."""
+    known, rest = get_args_parser().parse_known_args(words)
+    overrides = [*known.overrides, *rest]
+    return [*(word for word in words if word not in overrides), *overrides] if rest else words
 
 
 def _refuse_options_without_a_name(words: Sequence[str]) -> None:
@@ -243,6 +264,8 @@ def _lines(error: Exception) -> list[str]:
         return [f"{key.group(1)}: a value is needed; add {key.group(1)}=<value>"]
     if key := re.search(r"Could not override '([^']*)'", text):
         return [_unknown_override(key.group(1), sys.argv[1:])]
+    if word := re.search(r"Error merging override (.*)", text):
+        return [f"{word.group(1)}: of another kind than what the config has there; --cfg job shows it"]
     return [" ".join(text.split())]
 
 
@@ -253,7 +276,9 @@ def _unknown_override(key: str, words: Sequence[str]) -> str:
     if name in NOT_OFFERED:
         return f"{given}: {NOT_OFFERED[name]}"
     try:
-        choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith(f"{key}=")]
+        choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith((f"{key}=", "study="))]
+        parsed = OverridesParser.create().parse_overrides(choices)
+        choices = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         plain = OmegaConf.to_container(compose_config(_config_name, choices), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return f"{given}: there is no such key; --cfg job shows those there are"
@@ -265,4 +290,6 @@ def _unknown_override(key: str, words: Sequence[str]) -> str:
         if key.startswith(f"{open_block}."):
             return f"{given}: this is new in {open_block}; put a + before it: '+{given}'"
     known = [leaf for leaf, _ in flatten({str(k): v for k, v in plain.items()}) if leaf.startswith(f"{block}.")]
+    if block == "study" and key in known:
+        return f"{given}: the file of this study does not have it; let it begin with defaults: [_base_, _self_]"
     return unknown_key(key, known if block and known else [str(top) for top in plain], given=given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from typing import Any
 
 from playbook.errors import InputError
 
+LOCK = ".lock"
+"""A file to lock where a folder cannot be: NFS wants one that is open for writing."""
+_NOT_A_FOLDER = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOTSUP)
+
 
 @contextmanager
 def locked(folder: Path, held_elsewhere: str) -> Iterator[SharedLock]:
@@ -21,16 +26,32 @@ def locked(folder: Path, held_elsewhere: str) -> Iterator[SharedLock]:
         InputError: another process holds it; the line is `held_elsewhere`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
+        descriptor = _lock(folder, os.O_RDONLY)
+    except BlockingIOError:
+        raise InputError(held_elsewhere) from None
+    except OSError as error:
+        if error.errno not in _NOT_A_FOLDER:
+            raise
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            descriptor = _lock(folder / LOCK, os.O_WRONLY | os.O_CREAT)
         except BlockingIOError:
             raise InputError(held_elsewhere) from None
+    try:
         yield SharedLock(descriptor)
     finally:
         _held.discard(descriptor)
         os.close(descriptor)
+
+
+def _lock(path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class SharedLock:

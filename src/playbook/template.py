@@ -16,7 +16,10 @@ from omegaconf import DictConfig
 
 from playbook.config import identity, load_config
 from playbook.door import plain_trial, trial_name
+from playbook.errors import InputError
+from playbook.report.current import PAGE, REPORT, SUMMARY, is_current
 from playbook.study.grammar import word
+from playbook.study.load import load_study
 from playbook.study.project import Project
 
 WANDB_MIRROR = "playbook.training.wandb_mirror.WandbMirror"
@@ -29,6 +32,11 @@ class Template(Project):
     study_key = "study"
 
     def composed(self, cfg: DictConfig) -> dict[str, Any]:
+        if cfg.overwrite:
+            raise InputError(
+                "overwrite=true: finished trials of a study stay; name another one with study.name=<name>, or remove"
+                " the folder of the trial"
+            )
         return plain_trial(cfg, cfg.hydra)
 
     def check(self, plain: Mapping[str, Any]) -> None:
@@ -59,13 +67,18 @@ class Template(Project):
         return words
 
     def finish(self, folder: Path) -> Sequence[str]:
-        from playbook.report.summary import report  # half a second of imports
-
         try:
+            study, out_dir = load_study(folder), folder / REPORT
+            if is_current(study) and (out_dir / SUMMARY).exists():
+                return [(out_dir / SUMMARY).read_text(encoding="utf-8").rstrip(), f"report: {out_dir / PAGE}"]
+            from playbook.report.study_report import report  # a second of imports
+
             return [f"report: {report(folder)}"]
         except Exception as error:  # the trials are done and recorded, whatever becomes of the page
             said = " ".join(f"{type(error).__name__}: {error}".split())
-            return [f"the report could not be written ({said}); python scripts/report.py study_dir={folder} tries again"]
+            return [
+                f"the report could not be written ({said}); python scripts/report.py study_dir={folder} tries again"
+            ]
 
 
 @cache

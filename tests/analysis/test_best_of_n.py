@@ -2,16 +2,20 @@
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_tables import study, tables
 
 from playbook.analysis.best_of_n import box_plots, expected, find, quantile, sampling, sizes, values_of
-from playbook.study.space import Float
+from playbook.analysis.tables import Tables
+from playbook.study.design import Objective
+from playbook.study.space import Choice, Float
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log")}
 
@@ -109,3 +113,35 @@ def test_a_curve_that_falls_is_advice_to_run_more_and_a_flat_one_is_silent():
     assert few.next[0].words == ("study.n_trials=16",)
     (none,) = find(tables([0.1, 0.2], {"lr": [0.1, 0.2]}, SPACE))
     assert (none.severity, none.evidence["falling"]) == ("info", None)
+
+
+def grid(lrs: list[float], seeds: list[int], objective) -> Tables:
+    rows = [(lr, seed) for lr in lrs for seed in seeds]
+    trials = pl.DataFrame(
+        {
+            "trial": range(len(rows)),
+            "arm": "all",
+            "status": "complete",
+            "objective": [float(objective(lr, seed)) for lr, seed in rows],
+            "seed": [seed for _, seed in rows],
+            "lr": [lr for lr, _ in rows],
+        }
+    )
+    space = {"all": {"lr": Float(0.001, 1.0, "log"), "seed": Choice(tuple(seeds))}}
+    return Tables(trials, Objective(), space=space, repeat=("seed",))
+
+
+def test_seeds_of_one_setting_are_one_try():
+    """The best of n is over settings: a lucky seed is not a better setting."""
+    lrs = [float(lr) for lr in np.geomspace(0.001, 1.0, 8)]
+    noisy = grid(lrs, [0, 1, 2], lambda lr, seed: 0.1 + abs(np.log10(lr) + 2) + 0.01 * (seed - 1))
+    alone = grid(lrs, [1], lambda lr, seed: 0.1 + abs(np.log10(lr) + 2))
+    assert np.allclose(values_of(noisy, "all"), values_of(alone, "all"))
+
+
+@pytest.mark.parametrize("lrs", [(0.01,), (0.01, 0.03, 0.1)])
+def test_where_everything_was_tried_there_is_nothing_more_to_try(lrs):
+    tables = grid(list(lrs), [0, 1, 2], lambda lr, seed: lr * (1 + seed))
+    whole = replace(tables, space={"all": {"lr": Choice(lrs), "seed": Choice((0, 1, 2))}})
+    assert find(whole) == []
+    assert find(tables)  # of a continuum there is always more

@@ -25,7 +25,8 @@ from playbook.analysis.curves import FEWEST
 from playbook.analysis.run_length import round_up
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.study.design import Objective
-from playbook.study.space import Float
+from playbook.study.grammar import dimension_from_text
+from playbook.study.space import Choice, Float
 
 QUESTIONS = (
     best_step,
@@ -211,3 +212,31 @@ def test_no_table_breaks_a_question_and_every_finding_can_be_written_down(data):
             assert "nan" not in found.message
             assert " inf" not in found.message
             assert set(found.trials) <= set(range(count))
+
+
+def test_a_decay_that_is_there_is_not_proposed():
+    tables = clear("noisy")
+    (found,) = late_variance.find(tables)
+    assert [each.words for each in found.next] == [("schedule=linear",)]
+    for last, remedies in ((0.0, 0), (0.1, 1)):
+        steps = {int(tables.ranked()["trial"][0]): pl.DataFrame({"step": [0, 1, 2], "lr": [0.05, 0.1, last]})}
+        (found,) = late_variance.find(replace(tables, steps=steps))
+        assert len(found.next) == remedies
+        assert ("decays" in found.message) == bool(remedies)
+
+
+def test_weight_decay_is_searched_farther_up_than_it_was():
+    tables = clear("overfits")
+    arm = tables.arms[0]
+    for searched, high in ((Choice((0.0, 0.001, 0.01)), 1.0), (Float(1e-4, 1e-2, "log"), 0.1), (None, 0.1)):
+        space = {} if searched is None else {"optimizer.weight_decay": searched}
+        (found,) = overfitting.find(replace(tables, space={arm: space}))
+        ((text,),) = (each.words for each in found.next)
+        wider = dimension_from_text(text.partition("=")[2], "optimizer.weight_decay")
+        assert (max(wider.values) if isinstance(wider, Choice) else wider.high) == high
+
+
+def test_no_warmup_is_proposed_that_is_shorter_than_the_one_there_is():
+    tables = replace(clear("rises"), max_steps=1000)
+    assert len(only(train_loss_rising.find(tables)).next) == 1
+    assert only(train_loss_rising.find(replace(tables, warmup_steps=50))).next == ()

@@ -145,3 +145,12 @@ def test_a_space_that_does_not_fit_is_one_line():
 def test_no_trial_one_trial_and_one_that_failed(text):
     found = from_frames(csv(text), None, None, LOSS)
     assert all(each.severity == "info" for each in findings(found))
+
+
+def test_beside_an_objective_curves_say_when_it_was_best():
+    curves = csv("trial,step,metric,value\n1,0,val/loss,2\n1,10,val/loss,0.4\n1,20,val/loss,0.5")
+    found = from_frames(csv("trial,lr,objective\n1,0.1,0.4\n2,0.2,0.3"), curves, None, LOSS)
+    assert found.trials.select("status", "objective", "best_step", "final_objective").rows() == [
+        ("complete", 0.4, 10, 0.5),
+        ("complete", 0.3, None, None),
+    ]

@@ -1,5 +1,7 @@
 """The two sentences say who won, by how much over whom, and what that is worth."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -43,8 +45,25 @@ def test_a_tie():
     assert "no better than the next (trial 1)" in answer(tables([0.2, 0.2, 0.3]), [])
 
 
-def test_repeats_are_seeds():
-    assert "several seeds" in answer(tables([0.2, 0.3, 0.4], repeat=("seed",)), [])
+def repeated(lrs, objectives):
+    of = tables(objectives, repeat=("seed",))
+    return replace(of, trials=of.trials.with_columns(lr=pl.Series(lrs), seed=pl.Series(range(len(lrs)))))
+
+
+def test_of_repeats_the_mean_counts_and_not_the_luckiest_seed():
+    said = answer(repeated([0.1, 0.1, 0.2, 0.2, 0.4, 0.4], [0.1, 0.5, 0.2, 0.22, 0.05, None]), [])
+    assert said.startswith("The best setting is lr=0.2: val/error 0.21 on average over 2 repeats, 0.09 better than")
+    assert "the next, lr=0.1. Repeats of one setting differ by 0.014 (standard deviation), the mean of 2 by" in said
+
+
+def test_repeats_of_one_setting_are_a_measure_of_noise():
+    said = answer(repeated([0.1] * 3, [0.2, 0.3, 0.4]), [])
+    assert said.startswith("One setting was repeated: val/error 0.3 on average over 3 repeats. Repeats of one setting")
+    assert "differ by 0.1 (standard deviation): between two single trials, less than that is luck." in said
+
+
+def test_repeats_that_never_trained_together():
+    assert "Trial 0 is the best" in answer(repeated([0.1, 0.1, 0.2, 0.2], [0.1, None, None, 0.2]), [])
 
 
 def test_arms_beyond_luck_and_within():
@@ -57,6 +76,15 @@ def test_arms_beyond_luck_and_within():
     assert "more than the luck of a search explains" in apart
     mixed = answer(tables([0.1 + 0.01 * place for place in range(24)], arms=arms), [])
     assert "Against optimizer=adam the order may be luck" in mixed
+    three = answer(tables([0.1 + 0.01 * place for place in range(24)], arms=["a", "b", "c"] * 8), [])
+    assert "Against each of the other arms the order may be luck" in three
+
+
+def test_where_all_crashed_the_learning_rate_is_not_the_first_suspect():
+    crashed = tables([None, None])
+    said = answer(replace(crashed, trials=crashed.trials.with_columns(status=pl.lit("crashed"))), [])
+    assert said.startswith("None of the 2 trials has an objective (2 crashed).")
+    assert said.endswith("look at the traceback of one of them.")
 
 
 def test_the_gravest_doubt_is_said():

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from playbook.analysis.tables import Tables
 from playbook.report.axes import axes
+from playbook.report.isolation_plots import isolation_plots
 from playbook.report.objective_axis import objective_axis
 from playbook.report.study_tables import conditions, study_tables
 from playbook.report.ticks import MOST, log_ticks
 from playbook.study.design import Objective
-from playbook.study.load import load_study
+from playbook.study.load import column, load_study
 from playbook.study.space import Choice, Float
 
 
@@ -101,3 +102,31 @@ def test_one_monster_does_not_press_the_others_into_a_line(mode, monster):
     assert not any(axis.is_beyond(value) for value in ordinary)
     if math.isfinite(monster):
         assert axis.is_beyond(sign * monster)
+
+
+@pytest.mark.parametrize("values", [(None, 1.0, 5.0), (0, 0.01), ([8], [16]), (True, False), (None, "a"), (1, "a")])
+def test_an_isolation_plot_has_every_value_of_a_list(values):
+    of_trials = [values[trial % len(values)] for trial in range(12)]
+    frame = pl.DataFrame(
+        {"trial": range(12), "arm": "all", "status": "complete", "objective": [1.0 + n for n in range(12)]}
+    )
+    frame = frame.with_columns(column(of_trials).alias("k"))
+    tables = Tables(frame, Objective(), space={"all": {"k": Choice(values)}})
+    charts, datasets = isolation_plots(tables, axes(tables))
+    (rows,) = datasets.values()
+    assert len(charts) == 1
+    assert [row["trials"] for row in rows] == [12 // len(values)] * len(values)
+    assert sorted(row["best"] for row in rows) == [1.0 + place for place in range(len(values))]
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "log_one_minus"])
+def test_an_isolation_plot_has_its_dots_at_the_best_trials(scale):
+    values = [0.01 + 0.03 * place for place in range(32)]
+    frame = pl.DataFrame({"trial": range(32), "arm": "all", "status": "complete", "k": values})
+    frame = frame.with_columns(objective=(pl.col("k") - 0.3).abs())
+    tables = Tables(frame, Objective(), space={"all": {"k": Float(0.01, 0.99, scale)}})
+    (rows,) = isolation_plots(tables, axes(tables))[1].values()
+    assert len(rows) > 1
+    for row in rows:
+        at = 1 - row["at"] if scale == "log_one_minus" else row["at"]
+        assert at == pytest.approx(values[row["trial"]], rel=1e-5)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,8 +165,51 @@ def test_an_added_key_keeps_its_plus():
         ("python train.py -m study=learning_rate", "train.py"),
         ("python my_app.py -m lr=1,2", "my_app.py"),
         ("python scripts/find_max_steps.py", "train.py"),
+        ("python my_app.py study.goal='a quote that does not end", "my_app.py"),
         ("", "train.py"),
     ],
 )
 def test_the_program_that_ran_it(command, program):
     assert program_of(command) == program
+
+
+def test_what_a_file_searches_is_not_fixed_by_the_words_beside_it(dry_run):
+    design = replace(ARMS, words=("+task.metrics.a=1", "optimizer.weight_decay=0.01", "clip_norm=3", "logger=none"))
+    design = replace(design, nuisance={"task.metrics.a": Choice((1, 2))})
+    commands = Commands(design, 16, Path("report"))
+    (command,) = commands.of(finding("optimizer.weight_decay=tag(log,interval(1e-05,0.1))"))
+    assert {"+task.metrics.a=1,2", "clip_norm=3"} <= set(shlex.split(command))
+    design = replace(ARMS, words=("optimizer.weight_decay=0.01", "logger=none"))
+    commands = Commands(design, 16, Path("report"))
+    (command,) = commands.of(finding("optimizer.weight_decay=tag(log,interval(1e-05,0.1))"))
+    assert "optimizer.weight_decay nuisance 1e-05 to 0.1 log" in dry_run(commands, command)
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "wanted", "typed"),
+    [(4, 8, 6), (6, 12, None), (6, 4, 6), (6, 6, 6)],
+)
+def test_no_more_trials_than_a_grid_has_and_no_fewer_than_were_asked_for(n_trials, wanted, typed):
+    grid = Design(name="grid", nuisance={"lr": Choice((0.1, 0.2, 0.3)), "model.width": Choice((8, 16))})
+    commands = Commands(grid, n_trials, Path("report")).of(finding(f"study.n_trials={wanted}"))
+    said = [word for command in commands for word in shlex.split(command) if word.startswith("study.n_trials=")]
+    assert said == ([] if typed is None else [f"study.n_trials={typed}"])
+
+
+def test_a_remedy_that_changes_nothing_or_names_what_is_not_there_is_no_command():
+    fixed = {"data.in_memory": True, "optimizer.momentum": 0.9, "max_steps": 20}
+    commands = Commands(replace(PLAIN, fixed=fixed, words=("schedule=linear",)), 16, Path("report"))
+    for words in ("schedule=linear",), ("data.in_memory=true",), ("optimizer.weight_decay=0.1",):
+        assert commands.of(finding(*words)) == ()
+    for words in ("schedule=cosine",), ("data.in_memory=false",), ("optimizer.momentum=0.5",), ("model.dropout=0.1",):
+        assert len(commands.of(finding(*words))) == 1
+
+
+def test_a_whole_grid_stays_one_when_it_grows(dry_run):
+    grid = Design(
+        name="grid", nuisance={"lr": Choice((0.1, 0.2)), "model.width": Choice((8, 16))}, words=("logger=none",)
+    )
+    whole, part = Commands(grid, 4, Path("report")), Commands(grid, 3, Path("report"))
+    wider = finding("lr=0.1,0.2,0.4,0.8")
+    assert "8 trials" in dry_run(whole, whole.of(wider)[0])
+    assert "3 trials" in dry_run(part, part.of(wider)[0])

@@ -64,19 +64,22 @@ def test_the_command_line(tmp_path):
     assert done.stdout.splitlines()[-1] == "report/index.html"
     codes = {finding["code"] for finding in json.loads((tmp_path / "report" / "findings.json").read_text())}
     assert "space_boundary" in codes
+    refused = python(str(ROOT / "scripts" / "report.py"), "trials=edge.csv", "objective=min", folder=tmp_path)
+    assert (refused.returncode, refused.stderr) == (2, "error: objective=min: allowed is a block of keys\n")
 
 
 @pytest.mark.parametrize(
     ("trials", "curves", "space", "line"),
     [
-        ("", None, None, "the file is empty"),
+        ("", None, None, "such as trial,lr,objective"),
+        ("trial,lr\n0,0.1\n", "", None, "such as trial,step,metric,value"),
         ("lr,objective\n0.1,1\n", None, None, "the column trial is missing"),
         ("trial,lr\n0,0.1\n", None, None, "neither a column objective nor a curve"),
         ("trial,lr,objective\n0,0.1,1\n0,0.2,2\n", None, None, "is there twice"),
         ("trial,lr,objective\n0,0.1,bad\n", None, None, "is not a number"),
         ("trial,lr\n0,0.1\n", "trial,step,value\n0,0,1\n", None, "the column metric is missing"),
         ("trial,lr,objective\n0,0.1,1\n", None, "- lr\n", "a mapping is needed"),
-        ("trial,lr,objective\n0,0.1,1\n", None, "lr: {min: 1, max: 0}\n", "lr: "),
+        ("trial,lr,objective\n0,0.1,1\n", None, "lr: {min: 1, max: 0}\n", "space.lr: "),
         ("trial,lr,objective\n0,0.1,1\n", None, "lr: {min: low, max: 1}\n", "lr.min=low"),
         ("trial,lr,objective\n0,0.1,1\n", None, "momentum: {min: 0, max: 1}\n", "no such column"),
         ("trial,lr,objective\n0,0.1,1\n", None, "lr: {min: 0, max: 1\n", "cannot be read"),
@@ -116,6 +119,13 @@ def test_a_space_in_each_of_its_forms(tmp_path):
         ("trial,lr,objective\n0,0.1,nan\n1,0.2,nan\n", "None of the 2 trials has an objective"),
         ("trial,lr,objective\n0,0.1,1\n1,0.1,1\n2,0.1,1\n", "no better than the next"),
         ("trial,lr,objective\na</script>,0.1,1\nb,0.2,2\n", "Trial 0 is the best"),
+        ("trial,lr,objective\n0,0.1,1e308\n1,0.2,-1e308\n2,0.3,1e308\n", "Trial 1 is the best"),
+        (f"trial,{'x' * 300},objective\n0,1,1\n1,2,2\n", "Trial 0 is the best"),
+        (
+            'trial,"a ""b"" \'c\'\nd\\e",objective\n' + "".join(f"{n},{n},{n}\n" for n in range(16)),
+            "Trial 0 is the best",
+        ),
+        (f"trial,act,objective\n0,{'y' * 300},1\n1,relu,2\n", f"act={'y' * 60}…: val/loss 1"),
     ],
 )
 def test_there_is_a_page_whatever_the_trials(tmp_path, text, said):
@@ -124,6 +134,31 @@ def test_there_is_a_page_whatever_the_trials(tmp_path, text, said):
     page = write_outside(contents, [trials], tmp_path / "report").read_text()
     assert said in page
     assert "a</script>" not in page
+
+
+def test_a_report_that_cannot_be_made_leaves_nothing_behind(tmp_path, monkeypatch):
+    trials = write(tmp_path, "trials.csv", "trial,lr,objective\n0,0.1,1\n1,0.2,2\n")
+    contents = outside_contents(outside_tables(trials, None, None, LOSS), "mine", tmp_path)
+    monkeypatch.setattr("playbook.report.study_report.render", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_outside(contents, [trials], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_line(tmp_path):
+    trials = write(tmp_path, "trials.csv", "trial,lr,objective\n0,0.1,1\n1,0.2,2\n")
+    contents = outside_contents(outside_tables(trials, None, None, LOSS), "mine", tmp_path)
+    with pytest.raises(InputError, match=r"out_dir=.*trials\.csv: the report cannot be written there"):
+        write_outside(contents, [trials], trials)
+
+
+def test_hyperparameters_of_like_names_have_files_of_their_own(tmp_path):
+    rows = "".join(f"{n},{n},{n * n},{-n},{n}\n" for n in range(12))
+    trials = write(tmp_path, "trials.csv", f"trial,a b,a_b,A b,objective\n{rows}")
+    contents = outside_contents(outside_tables(trials, None, None, LOSS), "mine", tmp_path)
+    write_outside(contents, [trials], tmp_path / "report")
+    for kind in ("axis", "isolation"):
+        assert len({path.name.lower() for path in (tmp_path / "report").glob(f"{kind}_*.svg")}) == 3
 
 
 def test_a_thousand_trials_with_curves_are_a_light_page(tmp_path):
@@ -142,3 +177,10 @@ def test_a_thousand_trials_with_curves_are_a_light_page(tmp_path):
 def test_a_study_is_called_by_its_file():
     assert name_of(Path("/a/b/sweep.csv")) == "sweep"
     assert name_of(Path("/a/b/trials.csv")) == "b"
+
+
+def test_a_list_of_numbers_in_a_space_is_one_of_numbers(tmp_path):
+    trials = write(tmp_path, "t.csv", "trial,lr,norm,objective\n0,1e-5,1,0.3\n1,1e-4,batch,0.2\n2,1e-3,layer,0.1\n")
+    space = write(tmp_path, "space.yaml", "lr: [1e-5, 1e-4, 1e-3]\nnorm: ['1', batch, layer]\n")
+    found = outside_tables(trials, None, space, LOSS).space["all"]
+    assert found == {"lr": Choice((1e-5, 1e-4, 1e-3)), "norm": Choice(("1", "batch", "layer"))}

@@ -371,3 +371,8 @@ def test_a_grid_too_large_to_be_meant_asks_how_many():
     with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         _ = design.default_n_trials
     assert len({identity(trial.settings) for trial in design.trials(64)}) == 64
+
+
+def test_a_direction_that_is_none_is_refused():
+    with pytest.raises(InputError, match=r"^objective\.mode=minimum: allowed is one of min, max$"):
+        Objective("loss", "minimum")

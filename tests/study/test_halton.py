@@ -72,14 +72,18 @@ def test_points_are_below_one_and_seeds_differ():
     assert len({tuple(point(seed, 0, 3)) for seed in range(100)}) == 100
 
 
-@pytest.mark.parametrize(("dimensions", "count"), [(2, 16), (5, 64), (10, 64)])
-def test_as_even_as_scipys_scrambled_halton_and_twice_as_even_as_random(dimensions, count):
-    seeds = range(150)
-    ours = np.mean([qmc.discrepancy(points(seed, np.arange(count), dimensions)) for seed in seeds])
-    halton = [qmc.Halton(dimensions, scramble=True, rng=seed).random(count) for seed in seeds]
-    random = [np.random.default_rng(seed).random((count, dimensions)) for seed in seeds]
-    assert ours <= 1.05 * np.mean([qmc.discrepancy(sample) for sample in halton])
-    assert ours < 0.5 * np.mean([qmc.discrepancy(sample) for sample in random])
+# Standard errors of the ratio to scipy's: 1.4 %, 0.6 %, 0.5 % and 0.5 %. `benchmarks/discrepancy.py` takes 1,000 seeds.
+@pytest.mark.parametrize(
+    ("dimensions", "count", "num_seeds", "of_random"),
+    [(2, 16, 1000, 0.5), (5, 64, 400, 0.5), (10, 64, 200, 0.5), (20, 64, 100, 1.0)],
+)
+def test_as_even_as_scipys_scrambled_halton_and_twice_as_even_as_random(dimensions, count, num_seeds, of_random):
+    def mean(draw):
+        return np.mean([qmc.discrepancy(draw(seed), method="CD") for seed in range(num_seeds)])
+
+    ours = mean(lambda seed: points(seed, np.arange(count), dimensions))
+    assert ours <= 1.03 * mean(lambda seed: qmc.Halton(dimensions, scramble=True, rng=seed).random(count))
+    assert ours < of_random * mean(lambda seed: np.random.default_rng(seed).random((count, dimensions)))
 
 
 @pytest.mark.parametrize("indices", [np.array([-1]), np.array([[1]])])

@@ -78,6 +78,7 @@ def test_workers_share_the_cpus_unless_told_otherwise(monkeypatch, own, expected
 
 SWEEP = """
 import os, signal, sys, time
+import polars  # as in a sweep: its handler of SIGINT restarts a wait for a lock
 from pathlib import Path
 from joblib import delayed
 from hydra_plugins.quasi_random_sweeper._workers import Workers

@@ -12,6 +12,7 @@ import playbook
 from playbook.errors import InputError
 from playbook.records import EVALS, STEPS, Table
 from playbook.study.load import column
+from playbook.study.store import last_crash, record_crash
 
 
 @pytest.fixture
@@ -59,8 +60,17 @@ def test_a_row_torn_by_a_crash_is_left_out(plain):
 def test_a_damaged_file_is_named(plain):
     path = plain.folder(2) / EVALS
     path.write_text("step,metric,value\nten,val/error,0.1\n")
-    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read as evaluations"):
         plain.curves()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\x00\x07\n" * 500, b"step,loss\n0,high\n"])
+def test_damaged_steps_are_a_short_line(plain, damage):
+    (plain.folder(2) / STEPS).write_bytes(damage)
+    with pytest.raises(InputError, match=r"trial_00002.steps\.csv cannot be read as steps") as error:
+        plain.steps(2)
+    assert len(str(error.value)) < 600
+    assert str(error.value).isprintable()
 
 
 def test_steps_are_those_of_the_trial(plain):
@@ -106,3 +116,10 @@ def test_reading_a_study_needs_no_torch():
     code = "import sys, playbook; playbook.load_study; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_message_of_many_lines_is_one_line(tmp_path):
+    record_crash(tmp_path, RuntimeError("CUDA error: misaligned address\nCompile with `TORCH_USE_CUDA_DSA`: more"))
+    crash = last_crash(tmp_path)
+    assert (crash.kind, crash.attempts) == ("RuntimeError", 1)
+    assert crash.message == "CUDA error: misaligned address Compile with `TORCH_USE_CUDA_DSA`: more"

@@ -407,3 +407,16 @@ def test_nothing_is_said_on_the_terminal_and_optuna_is_as_talkative_as_before(tm
     OptunaStore(tmp_path, PLAIN)
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == optuna.logging.INFO
+
+
+def test_a_list_of_trials_can_grow_and_not_change(tmp_path):
+    settings = ({"lr": 0.1}, {"lr": 0.01}, {"lr": 0.001})
+    short, long = (
+        Design(name="list", settings=settings[:count], words=words) for count, words in ((2, ()), (3, ("a=1",)))
+    )
+    OptunaStore(tmp_path, short).add(end(tmp_path, short, short.trials(2)))
+    OptunaStore(tmp_path, long).add(end(tmp_path, long, long.trials(3)))
+    assert [trial.params["lr"] for trial in mirror(tmp_path, long).get_trials()] == [0.1, 0.01, 0.001]
+    assert len(mirror(tmp_path, long).user_attrs["design"]["trials"]) == 3
+    with pytest.raises(InputError, match=r"\(different: trials\)"):
+        OptunaStore(tmp_path, replace(long, settings=settings[::-1]))

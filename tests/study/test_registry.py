@@ -270,3 +270,10 @@ def test_no_study_is_a_line_and_no_error(door, tmp_path):
     assert code == 0
     assert said.out == "nowhere/studies: no study yet; python train.py -m study=learning_rate makes one\n"
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_place_that_cannot_be_written_is_a_line(studies, door, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, said = door("out_dir=file")
+    assert code == 2
+    assert said.err == "error: out_dir=file: the registry cannot be written there (File exists)\n"

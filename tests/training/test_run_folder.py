@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from playbook.errors import InputError
+from playbook.lock import locked
 from playbook.training import train
 from playbook.training.mirror import NoMirror
 
@@ -137,6 +140,27 @@ def test_the_folder_is_held_while_a_trial_trains(run_trial, tmp_path, monkeypatc
     run_trial(*RUN)
     assert seen == [False] * 3
     assert can_be_locked()
+
+
+def test_where_a_folder_cannot_be_locked_a_file_in_it_is(run_trial, tmp_path, monkeypatch):
+    """NFS locks only what is open for writing."""
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert run_trial(*RUN).result.status == "complete"
+    assert (tmp_path / "run" / ".lock").exists()
+    with (
+        locked(tmp_path / "held", "free"),
+        pytest.raises(InputError, match="taken"),
+        locked(tmp_path / "held", "taken"),
+    ):
+        pass
+    assert run_trial(*RUN, folder="held").result.status == "complete"  # a folder with nothing but its lock is new
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ been checked.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,24 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from hydra_plugins.quasi_random_sweeper._composer import Composer, Compositions
 from hydra_plugins.quasi_random_sweeper._launching import launch, parallelism
 from hydra_plugins.quasi_random_sweeper._recorder import Recorder
-from playbook.config import difference, flatten
+from hydra_plugins.quasi_random_sweeper._refusals import (
+    fingerprint,
+    refuse_changed_design,
+    refuse_foreign_folder,
+    refuse_interpolation,
+    refuse_no_url,
+    refused_alike,
+    with_origin,
+)
+from playbook.config import flatten
 from playbook.errors import CrashError, InputError
 from playbook.lock import locked
 from playbook.study.advice import refusals
-from playbook.study.block import Given, StudyBlock, design_of, read_block
-from playbook.study.design import Design, Objective, Trial
+from playbook.study.block import Given, design_of, read_block
+from playbook.study.design import TRIALS_AN_ARM, Design, Objective, Trial
 from playbook.study.engine import run_missing, unfinished
 from playbook.study.grammar import dimension_of, word
 from playbook.study.ledger import Ledger
@@ -45,31 +54,9 @@ from playbook.study.project import Project
 from playbook.study.provenance import environment
 from playbook.study.space import Dimension, Value
 from playbook.study.store import STUDY, StudyFile, outcomes, read_study, write_study
+from playbook.validation import show
 
 __all__ = ["StudySweep"]
-
-
-@dataclass(frozen=True)
-class Compositions:
-    """The composed configs of a study: one for each combination of the options of its groups.
-
-    `groups` are the keys among the study's hyperparameters that choose an option (`optimizer`, `model`).
-    """
-
-    groups: tuple[str, ...]
-    by_label: Mapping[str, dict[str, Any]]
-
-    def label(self, settings: Mapping[str, Value]) -> str:
-        """`model=cnn,optimizer=adam`: which composition the settings belong to."""
-        return ",".join(f"{key}={settings[key]}" for key in self.groups if key in settings)
-
-    def config(self, settings: Mapping[str, Value]) -> dict[str, Any]:
-        """The config of a trial, without another composition, which takes Hydra a tenth of a second."""
-        plain = copy.deepcopy(self.by_label[self.label(settings)])
-        for key, value in settings.items():
-            if key not in self.groups:
-                _set(plain, key, value)
-        return plain
 
 
 class StudySweep:
@@ -90,10 +77,14 @@ class StudySweep:
         self._master = config
         self._block = read_block(_container(study))
         self._studies_dir = Path(studies_dir)
-        self._objective = Objective(**_container(objective))
-        self._project: Project = get_class(self._block.project)()
+        self._objective = _objective(_container(objective))
+        self._project = _project(self._block.project)
+        try:
+            self._parallelism = parallelism(config.hydra.launcher)
+        except ValueError as error:
+            raise InputError(f"hydra.launcher: {error}") from None
         self._console = Console()
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composer = Composer(hydra_context.config_loader, config, self._project)
 
     def run(self, arguments: list[str]) -> float | None:
         """Design, compare, check, show the plan, run what is missing; the best objective.
@@ -103,26 +94,33 @@ class StudySweep:
             CrashError: trials crashed; the others are done and recorded.
         """
         words, sweeps = self._read(arguments)
-        base = self._compose(words)
+        if self._block.storage:
+            refuse_no_url(self._block.storage)
+        base = self._composer.compose(words)
         given = Given(sweeps, _keys_of(words), _settings(base))
         study, folder = self._study(words, given, base)
         design = study.design
         trials = design.trials(study.n_trials)
         done = [each.result.seconds for each in outcomes(folder, trials) if each.result]
         missing = unfinished(folder, trials)
-        machines = parallelism(self._master.hydra.launcher)
-        compositions = self._compositions(design)
+        compositions = self._composer.compositions(design)
         for trial in missing:
-            self._project.check(compositions.config(trial.settings))
+            try:
+                self._project.check(compositions.config(trial.settings))
+            except InputError as error:
+                raise InputError(with_origin(str(error), design.space_of(trial.arm))) from None
         ledger = Ledger(folder, design, trials, self._block.storage)
         if missing or self._block.dry_run:
-            self._console.print(Plan(design, study.n_trials, tuple(done), machines.workers or len(missing)))
+            self._console.print(Plan(design, study.n_trials, tuple(done), self._parallelism.workers or len(missing)))
         if self._block.dry_run:
             return None
         if missing:
             self._run_missing(study, folder, missing, ledger, compositions)
         ledger.refresh()
-        self._console.print(summary(ledger, study.n_trials, _program()))
+        with _on_disk(folder):
+            if not ledger.is_written():
+                ledger.write()
+        self._console.print(summary(ledger, study.n_trials, _program()), crop=False)
         for line in self._project.finish(folder):
             self._console.print(line, soft_wrap=True, highlight=False)
         if crashed := ledger.count("crashed"):
@@ -134,18 +132,25 @@ class StudySweep:
         return best.result.objective if best is not None and best.result is not None else None
 
     def _read(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Dimension]]:
-        """The words that every trial gets, and the keys that are swept."""
+        """The words that every trial gets, and the keys that are swept; of two words for a key the later one counts."""
         words: list[str] = []
         sweeps: dict[str, Dimension] = {}
         parser = OverridesParser.create(config_loader=self._context.config_loader)
         for override in parser.parse_overrides(list(arguments)):
             key = _key(override)
+            of_the_study = key.partition(".")[0] == self._project.study_key
+            sweeps.pop(key, None)
             if override.is_sweep_override():
+                if of_the_study:
+                    raise InputError(
+                        f"{str(override.input_line).lstrip('+')}: a study has one value; sweep a trial's keys"
+                    )
                 swept = dimension_of(override)
+                refuse_interpolation(str(override.input_line), swept)
                 if override.is_add() or override.is_force_add():  # `+key=1,2`: each trial then sets what is there
                     words.append(f"{override.get_key_element()}={_value_text(key, swept)}")
                 sweeps[key] = swept
-            elif key.partition(".")[0] != self._project.study_key:
+            elif not of_the_study:
                 words.append(str(override.input_line))
         return words, sweeps
 
@@ -153,15 +158,15 @@ class StudySweep:
         """The study as its folder has it, made longer where that is asked for; or the new one."""
         block = self._block
         there = read_study(self._folder(block.name)) if block.name else None
-        design = self._design(block, given, words, None if there is None else there.budget)
+        design = design_of(block, given, self._objective, None if there is None else there.budget)
+        design = self._composer.with_fixed(replace(design, words=tuple(words)))
         if not block.name:
             title = self._project.title(self._master, design.parameters)
-            design = replace(design, name=f"{title}-{_fingerprint(design)}")
+            design = replace(design, name=f"{title}-{fingerprint(design)}")
             there = read_study(self._folder(design.name))
         folder = self._folder(design.name)
-        _refuse_foreign_folder(folder, there)
-        workers = parallelism(self._master.hydra.launcher)
-        settled = self._project.settled(self._project.composed(base), workers.cpus_per_trial)
+        refuse_foreign_folder(folder, there)
+        settled = self._project.settled(self._project.composed(base), self._parallelism.cpus_per_trial)
         if there is not None:
             had = {word.partition("=")[0]: word for word in there.design.words}
             settled = [had.get(word.partition("=")[0], word) for word in settled]
@@ -172,60 +177,17 @@ class StudySweep:
         if there is None:
             n_trials = block.n_trials or design.default_n_trials
             made = datetime.now(UTC).isoformat(timespec="seconds")
-            command = f"python {_program()} {shlex.join(sys.argv[1:])}"
-            return StudyFile(design, n_trials, block.n_trials or n_trials, made, command, here), folder
-        _refuse_changed_design(folder, there.design, design)
+            command = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", f"python {_program()} {shlex.join(sys.argv[1:])}")
+            budget = block.n_trials or TRIALS_AN_ARM * len(design.arms)  # what `design_of` has taken it for
+            return StudyFile(design, n_trials, budget, made, command, here), folder
+        refuse_changed_design(folder, there.design, design)
         if len(there.design.settings) >= len(design.settings):
             design = replace(there.design, goal=design.goal or there.design.goal)
         caveats = [*there.caveats, *_changed_versions(there.environment, here)]
         n_trials = max(block.n_trials or there.n_trials, there.n_trials)
-        if design.settings:
-            n_trials = max(n_trials, len(design.settings))
+        if design.settings and not block.n_trials:
+            n_trials = len(design.settings)
         return replace(there, design=design, n_trials=n_trials, caveats=tuple(dict.fromkeys(caveats))), folder
-
-    def _design(self, block: StudyBlock, given: Given, words: Sequence[str], budget: int | None) -> Design:
-        """The design with what is fixed by its words."""
-        design = replace(design_of(block, given, self._objective, budget), words=tuple(words))
-        compositions = self._compositions(design)
-        blocks = tuple(f"{key}." for key in design.parameters if key not in compositions.groups)
-        flat = {
-            label: {
-                key: value
-                for key, value in self._project.identity(plain).items()
-                if key not in design.parameters and not key.startswith(blocks)
-            }
-            for label, plain in compositions.by_label.items()
-        }
-        first, *others = flat.values()
-        fixed = {
-            key: value for key, value in first.items() if all(key in each and each[key] == value for each in others)
-        }
-        rest = {label: {key: each for key, each in own.items() if key not in fixed} for label, own in flat.items()}
-        return design.with_fixed(fixed, {label: own for label, own in rest.items() if own})
-
-    def _compositions(self, design: Design) -> Compositions:
-        """Composed once for each combination of groups, and checked."""
-        if design.settings:
-            candidates = [dict(each) for each in design.settings]
-        else:
-            candidates = [settings for arm in design.arms for settings in _corners(arm.settings_at([0])[0], arm.space)]
-        choices: Mapping[str, Any] = self._master.hydra.runtime.choices
-        groups = tuple(key for key in design.parameters if key in choices)
-        found = Compositions(groups, {})
-        by_label: dict[str, dict[str, Any]] = {}
-        for settings in candidates:
-            kept = {key: value for key, value in settings.items() if key in groups}
-            if (label := found.label(kept)) not in by_label:
-                cfg = self._compose([*design.words, *(word(key, value) for key, value in settings.items())])
-                by_label[label] = self._project.composed(cfg)
-        return Compositions(groups, by_label)
-
-    def _compose(self, words: Sequence[str]) -> DictConfig:
-        """What Hydra composes for the words of a trial; it takes a tenth of a second."""
-        name = tuple(words)
-        if name not in self._composed:
-            self._composed[name] = self._context.config_loader.load_sweep_config(self._master, list(words))
-        return self._composed[name]
 
     def _folder(self, name: str) -> Path:
         folder = self._studies_dir / name
@@ -237,12 +199,14 @@ class StudySweep:
     ) -> None:
         new = not (folder / STUDY).exists()
         new_parents = [path for path in folder.parents if not path.exists()]
-        with locked(folder, f"{folder}: another sweep of this study is running"):
+        with _on_disk(folder), locked(folder, f"{folder}: another sweep of this study is running"):
+            if (there := read_study(folder)) is not None:  # another sweep may have made it longer in the meantime
+                study = replace(study, n_trials=max(study.n_trials, there.n_trials))
             write_study(folder, study)
             with open_dict(self._master.hydra):
                 self._master.hydra.sweep.dir = str(folder)
-            one_device_each = parallelism(self._master.hydra.launcher).shared_devices
-            self._context.callbacks.callbacks.append(Recorder(study.design.objective, one_device_each=one_device_each))
+            recorder = Recorder(study.design.objective, one_device_each=self._parallelism.shared_devices)
+            self._context.callbacks.callbacks.append(recorder)
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=self._context, task_function=self._task_function, config=self._master
             )
@@ -258,10 +222,11 @@ class StudySweep:
                 left = len(unfinished(folder, missing))
                 print(f"stopped with {left} trials left; the same command goes on", file=sys.stderr)
                 raise
-            if new and (line := _refused_alike(ledger, study.n_trials)):
+            if new and (line := refused_alike(ledger, study.n_trials)):
                 shutil.rmtree(folder)
-                for path in new_parents:
-                    path.rmdir()
+                with suppress(OSError):  # another study has begun in one of them
+                    for path in new_parents:
+                        path.rmdir()
                 raise InputError(line)
 
     def _job_words(self, design: Design, trial: Trial, folder: Path, compositions: Compositions) -> list[str]:
@@ -270,13 +235,30 @@ class StudySweep:
         return [*design.words, *(word(key, value) for key, value in trial.settings.items()), *placed, *own]
 
 
-def _corners(settings: Mapping[str, Value], space: Mapping[str, Dimension]) -> Iterator[dict[str, Value]]:
-    """The settings with each value of each list of names in turn: every option of a group is among them."""
-    yield dict(settings)
-    for key, each in space.items():
-        for value in getattr(each, "values", ()):
-            if isinstance(value, str):
-                yield {**settings, key: value}
+@contextmanager
+def _on_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        said = f"{folder}: it cannot be written ({error}); what is there is kept, and the same command goes on"
+        raise CrashError(said) from error
+
+
+def _project(path: str) -> Project:
+    try:
+        project: Project = get_class(path)()
+    except Exception as error:  # of Hydra's, or of the class
+        said = " ".join(str(error).split())
+        raise InputError(f"study.project={path}: allowed is the path of a class such as a.b.Project ({said})") from None
+    return project
+
+
+def _objective(given: Any) -> Objective:
+    if not isinstance(given, Mapping) or set(given) != {"metric", "mode"}:
+        raise InputError(
+            f"hydra.sweeper.objective={show(given)}: what the app returns, as {{metric: <name>, mode: min|max}}"
+        )
+    return Objective(**given)
 
 
 def _container(given: Any) -> Any:
@@ -309,57 +291,12 @@ def _with_words(design: Design, words: Sequence[str]) -> Design:
     return replace(design, words=(*design.words, *words), fixed={**design.fixed, **values})
 
 
-def _set(plain: dict[str, Any], key: str, value: Value) -> None:
-    *path, last = key.split(".")
-    block = plain
-    for name in path:
-        block = block.setdefault(name, {})
-    block[last] = value
-
-
-def _fingerprint(design: Design) -> str:
-    text = json.dumps(_compared(design), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _compared(design: Design) -> dict[str, Any]:
-    """What makes a study the study that it is."""
-    left_out = ("name", "goal", "overrides", "trials")
-    flat = dict(flatten({key: value for key, value in design.plain().items() if key not in left_out}))
-    return {key: value for key, value in flat.items() if value not in ({}, [])}
-
-
-def _refuse_changed_design(folder: Path, there: Design, here: Design) -> None:
-    lines = difference(_compared(there), _compared(here))
-    both = min(len(there.settings), len(here.settings))
-    if there.settings[:both] != here.settings[:both]:
-        lines.append("trials: the list begins otherwise there")
-    if lines:
-        raise InputError(
-            f"{folder} holds a study of another design ({'; '.join(lines)}); name another one with study.name=<name>"
-        )
-
-
-def _refuse_foreign_folder(folder: Path, there: StudyFile | None) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name another study with study.name=<name>")
-    if there is None and folder.is_dir() and any(path.name != f"{STUDY}.tmp" for path in folder.iterdir()):
-        raise InputError(f"{folder} has files and is not a study's; name another one with study.name=<name>")
-
-
 def _changed_versions(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} was {there[name]} when the study began and {here[name]} later"
         for name in ("torch", "pytorch-lightning")
         if name in there and name in here and there[name] != here[name]
     ]
-
-
-def _refused_alike(ledger: Ledger, n_trials: int) -> str | None:
-    """What was said, where every trial was refused for the same reason: bad input, and not a study."""
-    crashes = [each.crash for each in ledger.outcomes.values() if each.crash is not None]
-    said = {crash.message for crash in crashes if crash.kind == InputError.__name__}
-    return said.pop() if len(crashes) == n_trials and len(said) == 1 else None
 
 
 def _exception(end: JobReturn) -> BaseException | None:
@@ -369,5 +306,6 @@ def _exception(end: JobReturn) -> BaseException | None:
 
 
 def _program() -> str:
-    """The script as it was called: `train.py`."""
-    return Path(sys.argv[0]).name or "train.py"
+    """The script as it can be called from here: `train.py`, `src/app.py`."""
+    path, here = Path(sys.argv[0]).absolute(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else sys.argv[0]

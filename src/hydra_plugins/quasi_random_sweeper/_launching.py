@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +61,9 @@ def parallelism(launcher: Any) -> Parallelism:
     """What the block `hydra.launcher` of a config says of it."""
     plain: Any = OmegaConf.to_container(launcher, resolve=True)
     read = _PARALLELISM.get(_plugin(plain["_target_"]))
-    return Parallelism() if read is None else read(plain)
+    if read is None:  # Hydra's own runs one trial after the other; what another one does, it alone knows
+        return Parallelism(1 if plain["_target_"].startswith("hydra._internal.") else None)
+    return read(plain)
 
 
 def _plugin(target: str) -> str:
@@ -97,7 +98,7 @@ def _of_ray(block: Mapping[str, Any]) -> Parallelism:
 
 
 def _joins_a_cluster(init: Mapping[str, Any]) -> bool:
-    return bool(init.get("address") or os.environ.get("RAY_ADDRESS"))
+    return (init.get("address") or os.environ.get("RAY_ADDRESS") or "local") != "local"
 
 
 _PARALLELISM: dict[str, Callable[[Mapping[str, Any]], Parallelism]] = {
@@ -145,13 +146,29 @@ def _around_ray(launcher: Any) -> Iterator[None]:
             return died(error)
         return end
 
+    # Ray would run a trial that is too large for its machine again and again, for ever; a study counts, and says why.
+    launcher.ray_cfg.remote.setdefault("max_retries", 0)
     init: Any = OmegaConf.to_container(launcher.ray_cfg.init, resolve=True)
-    if _joins_a_cluster(init) and not ray.is_initialized():
-        # Hydra 1.3's launcher would ask for an object store of 75 MiB, which a cluster that is there already refuses;
-        # and the workers of such a cluster are in the folder in which it was started.
-        ray.init(**init, runtime_env={"worker_process_setup_hook": partial(os.chdir, Path.cwd())})
+    if init.get("address") != "local" and not ray.is_initialized():
+        # To join a cluster is not for Hydra 1.3's launcher: it would ask it for an object store of 75 MiB, which Ray
+        # refuses, and the workers would be in the folder in which the cluster was started.
+        there = {"worker_process_setup_hook": _into(Path.cwd()), **init.get("runtime_env", {})}
+        try:
+            ray.init(**init | {"address": init.get("address") or "auto", "runtime_env": there})
+        except ConnectionError:  # there is none: the launcher starts one
+            if _joins_a_cluster(init):
+                raise
     with patch.object(_core, "ray", SimpleNamespace(get=get)):
         yield
+
+
+def _into(folder: Path) -> Callable[[], None]:
+    """A function of no arguments, which Ray can send to its workers, where a `partial` cannot be."""
+
+    def change_directory() -> None:
+        os.chdir(folder)
+
+    return change_directory
 
 
 _AROUND = {

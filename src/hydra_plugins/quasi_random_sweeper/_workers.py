@@ -26,6 +26,7 @@ Call = tuple[Callable[..., JobReturn], tuple[Any, ...], Mapping[str, Any]]
 """What `joblib.delayed` makes."""
 
 _OF_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+JOIN_SECONDS = 0.05
 ORPHAN_SECONDS = 1.0
 """How often a worker looks whether its parent lives."""
 
@@ -38,6 +39,7 @@ class Workers:
         self._waiting: deque[tuple[int, Call]] = deque()
         self._ends: dict[int, JobReturn] = {}
         self._pids: dict[int, int] = {}  # by thread
+        self._stopped = False
 
     def __call__(self, calls: Iterable[Call]) -> list[JobReturn]:
         """How each of the calls ended, in their order.
@@ -60,24 +62,29 @@ class Workers:
     def _feed(self, n_workers: int) -> None:
         """Have one worker after the other call what is waiting, until nothing is."""
         worker = None
-        while True:
+        while self._waiting:
             try:
                 index, (function, arguments, named) = self._waiting.popleft()
-            except IndexError:
+            except IndexError:  # another thread was quicker
                 break
             try:
                 if worker is None:
                     worker = _worker(n_workers)
                     self._pids[threading.get_ident()] = worker.submit(os.getpid).result()
+                if self._stopped:
+                    break
                 self._ends[index] = worker.submit(function, *arguments, **named).result()
             except BaseException as error:  # SystemExit is how a trial ends that was asked to stop
                 self._ends[index] = died(error)
-                if not isinstance(error, SystemExit):  # what else it may be, a fresh process is beyond doubt
-                    _end(worker)
+                if worker is not None and not isinstance(error, SystemExit):  # after the others, a fresh process
+                    self._pids.pop(threading.get_ident(), None)
+                    worker.shutdown(kill_workers=True)
                     worker = None
-        _end(worker)
+        if worker is not None:
+            worker.shutdown()
 
     def _stop(self, threads: list[threading.Thread]) -> None:
+        self._stopped = True  # a worker whose process is not known yet looks at this when it is
         self._waiting.clear()
         try:
             self._send(signal.SIGTERM)
@@ -93,19 +100,15 @@ class Workers:
 
 
 def _join(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()
+    # Not `thread.join()`: polars has SIGINT's handler restart a wait for a lock, and this thread would not see Ctrl-C.
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(JOIN_SECONDS)
 
 
 def _worker(n_workers: int) -> ProcessPoolExecutor:
     share = str(max(1, cpu_count() // n_workers))
     threads = {name: share for name in _OF_THREADS if name not in os.environ}
     return ProcessPoolExecutor(1, env=threads, initializer=_watch_parent, initargs=(os.getpid(),))
-
-
-def _end(worker: ProcessPoolExecutor | None) -> None:
-    if worker is not None:
-        worker.shutdown(kill_workers=True)
 
 
 def _watch_parent(parent: int) -> None:

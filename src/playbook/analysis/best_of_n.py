@@ -12,6 +12,7 @@ Both take infeasible trials as the worst value: they cost a trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.scores import Values, comparable, losses, regret, sane
 from playbook.analysis.tables import Tables
+from playbook.study.space import size
 
 Mode = Literal["min", "max"]
 
@@ -82,13 +84,39 @@ def sizes(num_trials: int, at_most: int = 24) -> list[int]:
     return sorted({round(float(each)) for each in np.geomspace(1, num_trials, at_most)})
 
 
+def settings(tables: Tables, arm: str) -> pl.DataFrame:
+    """A row a setting that was tried in an arm: with several seeds, of the mean of its objectives."""
+    trials = comparable(tables.of_arm(arm))
+    if not tables.repeat:
+        return trials
+    keys = [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
+    whole = pl.when((pl.col("status") == "complete").all()).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
+    return trials.group_by(pl.struct(pl.lit(0).alias(""), *keys), maintain_order=True).agg(
+        whole.alias("status"), pl.col("objective").mean()
+    )
+
+
+def is_whole(tables: Tables, arm: str) -> bool:
+    """Whether every setting of an arm has been tried: a grid, or one setting with several seeds."""
+    sizes = [
+        size(dimension)
+        for key, dimension in tables.space.get(arm, {}).items()
+        if key not in tables.repeat and not (key in tables.scientific and size(dimension))
+    ]
+    return (
+        arm in tables.space
+        and None not in sizes
+        and len(settings(tables, arm)) >= math.prod(each for each in sizes if each is not None)
+    )
+
+
 def values_of(tables: Tables, arm: str) -> list[float]:
     """The objective of each trial of an arm, for the functions above: an infeasible one has the worst that there is.
 
     A crash does not count. The worst is chance, where it is known and worse than every other; a monstrous loss of a
     trial that diverged is no worse than that either. Empty where no trial is feasible.
     """
-    loss = losses(comparable(tables.of_arm(arm)), tables.sign)
+    loss = losses(settings(tables, arm), tables.sign)
     usual = sane(loss)
     if not len(usual):
         return []
@@ -113,7 +141,7 @@ class Sampling:
 
 def sampling(tables: Tables, arm: str) -> Sampling:
     """The verdict on an arm (B6)."""
-    loss = losses(comparable(tables.of_arm(arm)), tables.sign)
+    loss = losses(settings(tables, arm), tables.sign)
     feasible = int(np.isfinite(loss).sum())
     lost = np.minimum(regret(loss), 1.0)  # from the typical trial on it does not matter how bad
     good = int((lost <= GOOD).sum())
@@ -126,8 +154,11 @@ def sampling(tables: Tables, arm: str) -> Sampling:
 
 
 def find(tables: Tables) -> list[Finding]:
-    """`few_trials` for each arm whose best-of-n curve still falls or whose trials are too few to tell."""
-    return [finding for arm in tables.arms for finding in _of_arm(tables, arm)]
+    """`few_trials` for each arm whose best-of-n curve still falls or whose trials are too few to tell.
+
+    Where there is nothing more to try, it is not said that there is.
+    """
+    return [finding for arm in tables.arms if not is_whole(tables, arm) for finding in _of_arm(tables, arm)]
 
 
 def _of_arm(tables: Tables, arm: str) -> list[Finding]:

@@ -24,7 +24,7 @@ ALWAYS, CONSISTENTLY = 0.9, 0.8
 FEWEST, MOST = 5, 40
 """Of the better quarter of an arm, at least and at most so many are asked."""
 P_VALUE = 0.01
-"""That so many are there by chance, if best steps fall anywhere: two early trials, or four late ones, say something."""
+"""That so many are there by chance, if best steps fall anywhere: three early ones, or four late ones, say something."""
 P_SURE = 1e-4
 
 

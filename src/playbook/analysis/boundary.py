@@ -177,7 +177,7 @@ def slope_p(far: Values, lost: Values, others: Sequence[Values], window: float =
         return None
     beta = np.linalg.lstsq(fitted, y, rcond=None)[0]
     left = y - fitted @ beta
-    variance = np.linalg.inv(fitted.T @ fitted)[1, 1] * (left @ left) / spare
+    variance = abs(np.linalg.inv(fitted.T @ fitted)[1, 1]) * (left @ left) / spare  # rounding may leave it below 0
     return float(student.sf(beta[1] / np.sqrt(variance + 1e-18), spare))
 
 

@@ -49,10 +49,11 @@ def isolation(tables: Tables, key: str, arm: str | None = None) -> pl.DataFrame:
     if key not in trials.columns:
         return pl.DataFrame(schema=schema)
     given = trials[key].to_list()
-    here = np.array([value is not None for value in given], dtype=bool)
+    with_null = [name for name in tables.arms if _may_be_null(tables.space.get(name, {}).get(key))]
+    here = (trials[key].is_not_null() | trials["arm"].is_in(with_null)).to_numpy()
     dimension = _dimension(tables, key, arm)
     loss, numbers = losses(trials, tables.sign), trials["trial"].to_numpy()
-    groups = _groups([value for value in given if value is not None], dimension)
+    groups = _groups([value for value, is_here in zip(given, here, strict=True) if is_here], dimension)
     rows = []
     for label, low, high, middle, members in groups:
         chosen = np.flatnonzero(here)[members]
@@ -95,6 +96,11 @@ def _dimension(tables: Tables, key: str, arm: str | None) -> Dimension | None:
     ranges = [each for each in found if isinstance(each, (Float, Int))]
     ends: Any = (min(each.low for each in ranges), max(each.high for each in ranges), first.scale)
     return type(first)(*ends)
+
+
+def _may_be_null(dimension: Dimension | None) -> bool:
+    """Whether null is a choice, and not the sign of a hyperparameter that does not exist."""
+    return isinstance(dimension, Choice) and any(value is None for value in dimension.values)
 
 
 def _groups(values: list[Any], dimension: Dimension | None) -> list[Group]:

@@ -87,10 +87,15 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         seen.append(f"the best trials are {_distance(apart, loud)} apart there, so that luck orders them")
     if restless:
         seen.append(f"it is {np.exp(growth):.1f} times what it was before")
+    decays = _decays(tables, few["trial"].to_list())
+    remedy = "Larger batches, more validation data and averaged weights calm it."
+    if not decays:
+        remedy = (
+            "A learning rate that decays calms it, as do larger batches, more validation data and averaged weights."
+        )
     message = (
         f"Late in training, {tables.objective.metric} of the best trials jumps by {loud:.2g} from one evaluation to the"
-        f" next: {', and '.join(seen)}. A learning rate that decays calms it, as do larger batches, more validation"
-        " data and averaged weights."
+        f" next: {', and '.join(seen)}. {remedy}"
     )
     strong = apart is not None and surely > 2 * OF_DIFFERENCE * apart and of_gain > OF_GAIN
     severity: Severity = "problem" if strong else "advice"
@@ -103,9 +108,15 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         "evaluations": few["evaluations"].to_list(),
     }
     trials = tuple(few["trial"].to_list())
-    return Finding(
-        "late_variance", severity, "B8", message, arm, None, trials, evidence, (Remedy(("schedule=linear",)),)
-    )
+    remedies = () if decays else (Remedy(("schedule=linear",)),)
+    return Finding("late_variance", severity, "B8", message, arm, None, trials, evidence, remedies)
+
+
+def _decays(tables: Tables, trials: list[int]) -> bool:
+    """Whether the learning rate falls already, in the steps of those of the trials whose steps are here."""
+    steps = [tables.steps[trial] for trial in trials if trial in tables.steps]
+    rates = [table["lr"].to_numpy() for table in steps if "lr" in table.columns and len(table)]
+    return any(bool(rate[-1] < 0.9 * rate.max()) for rate in rates)
 
 
 def _distance(apart: float | None, noise: float) -> str:

@@ -102,18 +102,17 @@ def _record(trials: pl.DataFrame, curves: pl.DataFrame | None, objective: Object
         _as_type(trials[name], kind, "trials") for name, kind in RECORD.items() if name in trials
     )
     measured = None if curves is None else from_curves(curves, objective)
-    if "objective" in table.columns:
-        well = pl.col("objective").is_finite().fill_null(False)
-    elif measured is not None and len(measured):
+    given = "objective" in table.columns
+    if measured is not None and len(measured):
         found = measured.select(name for name in measured.columns if name == "trial" or name not in table.columns)
         table = table.join(found, on="trial", how="left", maintain_order="left")
-        well = pl.col("final_objective").is_finite().fill_null(False)
-    else:
+    elif not given:
         there = "" if curves is None else f"; there are curves of {', '.join(curves['metric'].unique().sort())}"
         raise InputError(f"trials: there is neither a column objective nor a curve of {objective.metric}{there}")
+    well = pl.col("objective" if given else "final_objective").is_finite().fill_null(False)
     ended = pl.when(well).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
-    given = pl.col("status").fill_null(ended) if "status" in table.columns else ended
-    table = table.with_columns(status=given)
+    status = pl.col("status").fill_null(ended) if "status" in table.columns else ended
+    table = table.with_columns(status=status)
     if len(unknown := table.filter(~pl.col("status").is_in(STATUSES))):
         raise InputError(f"trials: status {unknown['status'][0]!r}; allowed are {', '.join(STATUSES)}")
     kept = (pl.col("status") == "complete") & pl.col("objective").is_finite()

@@ -17,6 +17,7 @@ from playbook.analysis.finding import Finding, Remedy, Severity
 from playbook.analysis.rise import rises
 from playbook.analysis.tables import Tables
 from playbook.analysis.training_after import training_after
+from playbook.analysis.widen import widened
 from playbook.study.space import Float
 
 NAMED = 10
@@ -98,13 +99,12 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
 
 
 def _more_weight_decay(tables: Tables, arm: str) -> Remedy:
-    """The study with weight decay searched, which every optimizer has; ten times farther up where it was already."""
+    """The study with weight decay searched, and farther up where it was already."""
     from playbook.study.grammar import sweep_word
 
     searched = tables.space.get(arm, {}).get(WEIGHT_DECAY)
-    if isinstance(searched, Float) and searched.scale == "log":
-        return Remedy((sweep_word(WEIGHT_DECAY, Float(searched.low, 10 * searched.high, "log")),))
-    return Remedy((sweep_word(WEIGHT_DECAY, Float(1e-5, 1e-1, "log")),))
+    farther = None if searched is None else widened(searched, "upper")
+    return Remedy((sweep_word(WEIGHT_DECAY, farther or Float(1e-5, 1e-1, "log")),))
 
 
 def _advice(tables: Tables, arm: str) -> str:

@@ -53,7 +53,7 @@ def regret(loss: Values) -> Values:
     best, middle = loss[finite].min(), float(np.median(sane(loss)))
     if middle <= best:  # half of the trials are as good as the best
         worse = loss[finite & (loss > best)]
-        middle = float(np.median(worse)) if len(worse) else best + 1.0
+        middle = float(np.median(worse)) if len(worse) else best + max(1.0, abs(best))
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = loss / (middle - best) - best / (middle - best)
     return np.where(finite, np.clip(scaled, 0.0, WORST), WORST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,14 +44,19 @@ def answer(tables: Tables, findings: Sequence[Finding]) -> str:
     compared = [each for each in comparisons(tables) if each.other_objective is not None]
     if compared:
         return f"{_won(tables, best, compared[0])} {_sure(compared, doubt)}"
+    if tables.repeat and len(settings := _settings(tables, best["arm"])):
+        return _on_average(tables, settings, "" if doubt == _DOUBTS["few_trials"] else doubt)  # repeats are no points
     return f"{_best(tables, ranked)} {_rests_on(tables, len(ranked), doubt)}"
 
 
 def _nothing_worked(trials: pl.DataFrame) -> str:
     counts = [f"{each} {status}" for status in ("infeasible", "crashed") if (each := len(trials.filter(status=status)))]
+    look = "look at the first steps of one of them; where it diverges, lower the learning rate"
+    if len(trials.filter(status="crashed")) == len(trials):
+        look = "look at the traceback of one of them"
     return (
         f"None of the {_count(len(trials), 'trial')} has an objective ({', '.join(counts) or 'none was recorded'})."
-        " There is no best setting: look at the first steps of one of them; where it diverges, lower the learning rate."
+        f" There is no best setting: {look}."
     )
 
 
@@ -71,7 +77,11 @@ def _sure(compared: Sequence[Comparison], doubt: str) -> str:
     also = f"; also, {doubt}" if doubt else ""
     if not close:
         return f"That is more than the luck of a search explains, though not of a seed{also}."
-    against = close[0] if len(close) == 1 else f"{len(close)} of the other {len(compared)} arms"
+    against = f"{len(close)} of the other {len(compared)} arms"
+    if len(close) == len(compared):
+        against = close[0] if len(close) == 1 else "each of the other arms"
+    elif len(close) == 1:
+        against = close[0]
     return f"Against {against} the order may be luck: half of the trials could have turned it{also}."
 
 
@@ -87,9 +97,53 @@ def _best(tables: Tables, ranked: pl.DataFrame) -> str:
 
 
 def _rests_on(tables: Tables, count: int, doubt: str) -> str:
-    seeds = "several seeds" if tables.repeat else "one seed"
     luck = "how much of the lead is luck is unknown until the best is run again with other seeds"
-    return f"This rests on {_count(count, 'trial')} that trained, with {seeds} each; {doubt or luck}."
+    return f"This rests on {_count(count, 'trial')} that trained, with one seed each; {doubt or luck}."
+
+
+_OF_REPEATS = ("_mean", "_count", "_variance")
+
+
+def _settings(tables: Tables, arm: str) -> pl.DataFrame:
+    """A row a setting of which every repeat trained, the best first: its hyperparameters, and `_OF_REPEATS`.
+
+    The best of the repeats would be the luckiest seed.
+    """
+    trials = tables.of_arm(arm)
+    keys = [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
+    kept = (pl.col("status") == "complete") & pl.col("objective").is_finite()
+    value = pl.when(kept).then("objective")
+    mean = pl.when(value.is_not_null().all()).then(value.mean())
+    settings = (
+        trials.filter(pl.col("status") != "crashed")
+        .group_by(pl.lit(0).alias("_all"), *keys, maintain_order=True)  # the literal: there may be no key
+        .agg(_mean=mean, _count=value.count(), _variance=value.var())
+    )
+    return settings.drop("_all").drop_nulls("_mean").sort(pl.col("_mean") * tables.sign, maintain_order=True)
+
+
+def _on_average(tables: Tables, settings: pl.DataFrame, doubt: str) -> str:
+    """The answer of a study that repeats its settings."""
+    best, metric = settings.row(0, named=True), tables.objective.metric
+    average = f"{metric} {brief(best['_mean'])} on average over {_count(best['_count'], 'repeat')}"
+    variance = settings["_variance"].head(-(-len(settings) // 2)).mean()  # next to divergence the noise is another
+    noise = math.sqrt(variance) if isinstance(variance, float) else 0.0
+    repeats = f"Repeats of one setting differ by {noise:.2g} (standard deviation)" if noise else ""
+    if len(settings) == 1:
+        luck = f" {repeats}: between two single trials, less than that is luck." if repeats else ""
+        return f"One setting was repeated: {average}.{luck}"
+    second = settings.row(1, named=True)
+    apart = _apart(best["_mean"], second["_mean"])
+    said = f"The best setting is {_named(best)}: {average}, {apart} than the next, {_named(second)}."
+    sure = f"{repeats}, the mean of {best['_count']} by {noise / math.sqrt(best['_count']):.2g}" if repeats else ""
+    limits = "; also, ".join(each for each in (sure, doubt) if each)
+    return f"{said} {limits[0].upper()}{limits[1:]}." if limits else said
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    keys = sorted((key for key in row if key not in _OF_REPEATS), key=lambda key: key != "lr")
+    shown = ", ".join(f"{key}={brief(row[key])}" for key in keys[:MOST_SETTINGS])
+    return shown + (", …" if len(keys) > MOST_SETTINGS else "")
 
 
 def _doubt(findings: Sequence[Finding], arm: str) -> str:

@@ -45,7 +45,7 @@ class Axis:
     def place(self, value: Value, trial: int) -> float | None:
         """Where a value of a trial is drawn; None where it cannot be."""
         if self.scale == "choices":
-            index = _index(self.choices, value)
+            index = place_of(self.choices, value)
             return None if index is None else round(index + JITTER * ((trial * _GOLDEN) % 1 - 0.5), 3)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return None
@@ -129,8 +129,8 @@ def _numbers(values: Sequence[Value]) -> list[float]:
     return sorted(float(value) for value in values)
 
 
-def _index(choices: Sequence[Value], value: Value) -> int | None:
-    """The place of a value; a table's column may hold it as a text, or as a float."""
+def place_of(choices: Sequence[Value], value: Value) -> int | None:
+    """The place of a value, None where it is not among them; a table's column may hold it as a text, or as a float."""
     for index, choice in enumerate(choices):
         if choice == value and isinstance(choice, bool) == isinstance(value, bool):
             return index

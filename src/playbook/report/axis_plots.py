@@ -25,16 +25,16 @@ and `chosen`, the number of the one that was clicked, or −1."""
 
 def axis_plots(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -> list[Chart]:
     """A chart for every axis."""
-    names: set[str] = set()
-    charts = []
-    for axis in axes:
-        name = f"axis_{file_name(axis.title)}"
-        while name in names:
-            name += "_"
-        names.add(name)
-        specification = _axis_plot(tables, axis, objective).to_dict()
-        charts.append(Chart(name, axis.title, "axes", specification, trials_at=(axis.field, "y")))
-    return charts
+    return [
+        Chart(
+            f"axis_{file_name(axis.title)}",
+            axis.title,
+            "axes",
+            _axis_plot(tables, axis, objective).to_dict(),
+            trials_at=(axis.field, "y"),
+        )
+        for axis in axes
+    ]
 
 
 def objective_title(tables: Tables) -> str:

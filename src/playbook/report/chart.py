@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from playbook.report.palette import INK, theme
 
 Rows = Sequence[Mapping[str, Any]]
+LONGEST_NAME = 100
+"""Characters of a hyperparameter in a file's name: file systems take 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -52,4 +54,15 @@ class Chart:
 
 def file_name(text: str) -> str:
     """`optimizer.beta1  [optimizer=adam]` as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9.=-]+", "_", text).strip("_.") or "unnamed"
+    return re.sub(r"[^A-Za-z0-9.=-]+", "_", text)[:LONGEST_NAME].strip("_.") or "unnamed"
+
+
+def with_names_apart(charts: Iterable[Chart]) -> tuple[Chart, ...]:
+    """The charts, where those of one name get a _ each, so that no file takes the place of another."""
+    found: dict[str, Chart] = {}
+    for each in charts:
+        name = each.name
+        while name.lower() in found:  # a Mac takes a.svg and A.svg for one file
+            name += "_"
+        found[name.lower()] = replace(each, name=name)
+    return tuple(found.values())

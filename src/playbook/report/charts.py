@@ -13,7 +13,7 @@ from playbook.report.axes import Axis, axes
 from playbook.report.axis_plots import axis_plots
 from playbook.report.best_of_n_plot import best_of_n_plots
 from playbook.report.best_step_plot import best_step_plot
-from playbook.report.chart import Chart
+from playbook.report.chart import Chart, with_names_apart
 from playbook.report.curves_plot import Family, curve_rows, curves_plot, families, thinned_curves
 from playbook.report.gradient_norms_plot import gradient_norms_plots
 from playbook.report.importance_plot import importance_plot
@@ -66,8 +66,9 @@ def charts(tables: Tables, conditions: Mapping[tuple[str, str], str]) -> Charts:
     for more, data in (isolation_plots(tables, drawn), best_of_n_plots(tables)):
         found += more
         datasets |= data
-    found += [curves_plot(curves, family, best, place) for place, family in enumerate(shown)]
+    of_arms = len(tables.arms) if len(tables.arms) > 1 else 0
+    found += [curves_plot(curves, family, best, place, of_arms) for place, family in enumerate(shown)]
     for more, data in (gradient_norms_plots(tables), best_step_plot(tables), importance_plot(tables)):
         found += more
         datasets |= data
-    return Charts(tuple(found), datasets, trial_rows(tables, drawn, objective), curves, shown, best)
+    return Charts(with_names_apart(found), datasets, trial_rows(tables, drawn, objective), curves, shown, best)

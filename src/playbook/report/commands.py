@@ -22,6 +22,7 @@ from playbook.study.grammar import dimension_from_text, sweep_word, word
 from playbook.study.space import Dimension, Value, plain
 
 DEFAULT_PROGRAM = "train.py"
+N_TRIALS = "study.n_trials"
 _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
 
 
@@ -42,13 +43,49 @@ class Commands:
     _names: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def of(self, finding: Finding) -> tuple[str, ...]:
-        """The commands for a finding's remedies."""
-        return tuple(self._of_remedy(remedy, finding.arm) for remedy in finding.next)
+        """The commands for those of a finding's remedies that can be run and change something."""
+        remedies = (self._possible(remedy) for remedy in finding.next)
+        return tuple(self._of_remedy(remedy, finding.arm) for remedy in remedies if remedy is not None)
 
     def of_trial(self, settings: Mapping[str, Value], words: Sequence[str] = ()) -> str:
         """One trial of the study by itself, with further words."""
         own = [word(key, value) for key, value in settings.items()]
         return _line("python", self.program, *_merged([*self.design.words, *own], words))
+
+    def _possible(self, remedy: Remedy) -> Remedy | None:
+        """The remedy as this study can have it.
+
+        A finite space has no more trials than points, an optimizer of one's own may have no weight decay, and a study
+        whose schedule is `linear` already is not helped by `schedule=linear`.
+        """
+        if remedy.what == "command":
+            return remedy
+        given = {key: text for key, _, text in (each.partition("=") for each in remedy.words)}
+        if remedy.what == "study" and set(given) == {N_TRIALS}:
+            wanted, size = int(given[N_TRIALS]), self.design.size
+            if wanted <= self.n_trials:  # of which not half have ended: the same command goes on
+                return replace(remedy, words=(f"{N_TRIALS}={self.n_trials}",))
+            most = wanted if size is None else min(wanted, size)
+            return replace(remedy, words=(f"{N_TRIALS}={most}",)) if most > self.n_trials else None
+        if not all(self._exists(key) for key in given):
+            return None
+        changes = any(self._said(key) != text for key, text in given.items())
+        return remedy if changes else None
+
+    def _exists(self, key: str) -> bool:
+        """Whether trials have the key; taken for granted where nothing of its block is fixed, and so known."""
+        fixed = [*self.design.fixed, *(each for own in self.design.fixed_in.values() for each in own)]
+        block = key.rpartition(".")[0]
+        known = bool(block) and any(each.startswith(f"{block}.") for each in fixed)
+        return not known or key in fixed or key in self.design.parameters
+
+    def _said(self, key: str) -> str | None:
+        """What a command line would say that a key is now; None where it is searched, or nobody knows."""
+        said = {match["key"]: match["text"] for each in self.design.words if (match := _WORD.match(each))}
+        if key in self.design.parameters:
+            return None
+        fixed = self.design.fixed
+        return said.get(key) or (word(key, fixed[key]).partition("=")[2] if key in fixed else None)
 
     def _of_remedy(self, remedy: Remedy, arm: str | None) -> str:
         if remedy.what == "command":
@@ -78,7 +115,9 @@ class Commands:
         design = self.design
         goal = [word("study.goal", design.goal)] if design.goal else []
         seed = [word("study.seed", design.seed)] if design.seed else []
-        return [word("study.name", name), *goal, *seed, f"study.n_trials={self.n_trials}"]
+        # Where all of a grid was run, all of the next one is: its size may be another.
+        n_trials = [] if design.size == self.n_trials else [f"{N_TRIALS}={self.n_trials}"]
+        return [word("study.name", name), *goal, *seed, *n_trials]
 
     def _with_file(self, words: Sequence[str], arm: str | None, name: str | None = None) -> str:
         """The study as a file, with its space as the words change it in the arm; the other words stay words."""
@@ -86,11 +125,12 @@ class Commands:
         design = _changed(self.design, sweeps, arm)
         text = yaml.safe_dump(_study_block(design), sort_keys=False, allow_unicode=True, width=120)
         name = name or self._name((text, *values))
+        words = _without_searched(self.design.words, design)
         path = self.folder / "study" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.yaml"
         self.files[path] = f"# Written by the report of study {self.design.name}.\n{text}"
         keys = [each for each in self._study_keys(name) if not each.startswith("study.goal=")]
         given = ["-m", "--config-dir", str(self.folder), f"study={path.stem}"]
-        return _line("python", self.program, *given, *_merged([*design.words, *keys], values))
+        return _line("python", self.program, *given, *_merged([*words, *keys], values))
 
     def _name(self, study: tuple[str, ...]) -> str:
         """`demo-2` for the first other study, `demo-3` for the next; the same one keeps its name."""
@@ -106,7 +146,11 @@ class Commands:
 
 def program_of(command: str) -> str:
     """The program that a study was run with; `train.py` where a procedure ran it."""
-    scripts = [each for each in shlex.split(command) if each.endswith(".py")]
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote that does not end
+        words = command.split()
+    scripts = [each for each in words if each.endswith(".py")]
     return scripts[0] if scripts and Path(scripts[0]).parent.name != "scripts" else DEFAULT_PROGRAM
 
 
@@ -129,6 +173,19 @@ def _merged(words: Iterable[str], others: Iterable[str]) -> list[str]:
         prefix = prefixes.setdefault(match["key"], match["prefix"])
         found[match["key"]] = f"{prefix}{match['key']}={match['text']}"
     return list(found.values())
+
+
+def _without_searched(words: Sequence[str], design: Design) -> list[str]:
+    """The words but those for keys that a study's file searches, which would fix them; a new key keeps its `+`."""
+    searched = {**design.scientific, **design.nuisance, **design.repeat}
+    kept = []
+    for each in words:
+        match = _WORD.match(each)
+        if match is None or match["key"] not in searched:
+            kept.append(each)
+        elif match["prefix"]:
+            kept.append(match["prefix"] + sweep_word(match["key"], searched[match["key"]]))
+    return kept
 
 
 def _whole_words(design: Design) -> bool:
@@ -163,7 +220,7 @@ def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -
     settings = {each.name: each.settings for each in design.arms}.get(arm or "") if not design.settings else None
 
     def holds(conditional: Conditional) -> bool:
-        return settings is None or all(settings[key] in values for key, values in conditional.when.items())
+        return settings is None or conditional.holds(settings)
 
     conditional = tuple(
         replace(each, space={key: sweeps.get(key, one) if holds(each) else one for key, one in each.space.items()})

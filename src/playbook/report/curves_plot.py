@@ -96,13 +96,13 @@ def label(trial: int) -> str:
     return f"trial {trial}"
 
 
-def curves_plot(curves: pl.DataFrame, family: Family, best: Sequence[int], place: int) -> Chart:
-    """The chart of a family; its data set is `curves_<place>`."""
+def curves_plot(curves: pl.DataFrame, family: Family, best: Sequence[int], place: int, first_colour: int = 0) -> Chart:
+    """The chart of a family; its data set is `curves_<place>`. The colours before `first_colour` are those of arms."""
     shown = curves.filter(pl.col("metric").is_in(list(family.measured_on)) & pl.col("trial").is_in(list(best)))
     ends = _ends(shown.filter(pl.col("value").is_finite()))
     axis = alt.Axis(**number_axis(ends["type"], *ends["domain"]))
     names = [label(trial) for trial in best]
-    colours = [colour_of(index) for index in range(len(best))]
+    colours = [colour_of(first_colour + index) for index in range(len(best))]
     who = alt.Color(
         "who:N",
         title=None,

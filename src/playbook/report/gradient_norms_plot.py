@@ -57,7 +57,7 @@ def _charts(tables: Tables, trial: int, norms: pl.DataFrame) -> tuple[list[Chart
         .encode(
             x=value,
             x2="high:Q",
-            y=alt.Y("steps:Q", title="steps"),
+            y=alt.Y("steps:Q", title="steps", axis=alt.Axis(tickMinStep=1, tickCount=5)),
             y2=alt.datum(0),
             tooltip=[alt.Tooltip("low:Q", format=".3~g"), alt.Tooltip("high:Q", format=".3~g"), "steps:Q"],
         )

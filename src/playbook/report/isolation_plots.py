@@ -11,11 +11,12 @@ import polars as pl
 
 from playbook.analysis.isolation import isolation
 from playbook.analysis.tables import Tables
-from playbook.report.axes import Axis
+from playbook.report.axes import Axis, place_of
 from playbook.report.axis_plots import objective_title
 from playbook.report.chart import Chart, file_name
 from playbook.report.objective_axis import objective_axis
 from playbook.report.palette import QUIET, colour_of
+from playbook.study.space import Value
 from playbook.validation import show
 
 WIDTH, HEIGHT = 300, 170
@@ -31,7 +32,9 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> tuple[list[Chart], 
         if axis.key in tables.repeat:
             continue
         of_arms = replace(tables, trials=tables.trials.filter(pl.col("arm").is_in(axis.arms)))
-        rows = [row for each in isolation(of_arms, axis.key).iter_rows(named=True) for row in _drawn(axis, each)]
+        settings = dict(of_arms.trials.select("trial", axis.key).iter_rows()) if axis.key in of_arms.trials else {}
+        found = isolation(of_arms, axis.key).iter_rows(named=True)
+        rows = [row for each in found for row in _drawn(axis, each, settings.get(each["trial"]))]
         if sum(row["best"] is not None for row in rows) < 2:
             continue
         name = f"isolation_{len(charts)}"
@@ -41,19 +44,18 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> tuple[list[Chart], 
     return charts, datasets
 
 
-def _drawn(axis: Axis, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The row with its place on the axis; none where it has no place there."""
+def _drawn(axis: Axis, row: dict[str, Any], of_best: Value) -> list[dict[str, Any]]:
+    """The row with its place on the axis; none where it has no place there. `at` is that of its best trial."""
     if axis.scale == "choices":
-        labels = [show(value) for value in axis.choices]
-        if row["label"] not in labels:
+        middle = place_of(axis.choices, row["label"] if row["low"] is None else row["low"])
+        if middle is None:
             return []
-        middle = labels.index(row["label"])
-        return [row | {"low": middle - HALF, "high": middle + HALF, "middle": middle}]
+        return [row | {"low": middle - HALF, "high": middle + HALF, "at": middle}]
     if row["middle"] is None or (axis.scale == "log" and row["low"] <= 0):
         return []
     if axis.scale == "log_one_minus":
-        row = row | {"low": 1 - row["high"], "high": 1 - row["low"], "middle": 1 - row["middle"]}
-    return [row]
+        row = row | {"low": 1 - row["high"], "high": 1 - row["low"]}
+    return [row | {"at": axis.place(of_best, row["trial"] or 0)}]
 
 
 def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[str, Any]]) -> Any:
@@ -67,7 +69,7 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
     y = alt.Y("best:Q", title=f"best {objective_title(tables)}", scale=scale, axis=alt.Axis(**ends.vega_axis()))
     x_scale, x_axis = alt.Scale(**axis.vega_scale()), alt.Axis(**axis.vega_axis())
     tooltip = [
-        alt.Tooltip("label:N", title=axis.key),
+        alt.Tooltip("label:N", title=show(axis.key)),
         alt.Tooltip("best:Q", format=".4~g"),
         alt.Tooltip("trial:Q", title="of trial"),
         alt.Tooltip("median:Q", format=".4~g"),
@@ -81,6 +83,6 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
     )
     best = base.mark_rule(color=colour_of(0), strokeWidth=4).encode(x=low, x2="high:Q", y=y, tooltip=tooltip)
     point = base.mark_point(color=colour_of(0), filled=True, size=50, opacity=1).encode(
-        x=alt.X("middle:Q", scale=x_scale, axis=x_axis), y=y, tooltip=tooltip
+        x=alt.X("at:Q", scale=x_scale, axis=x_axis), y=y, tooltip=tooltip
     )
     return alt.layer(typical, best, point).properties(width=WIDTH, height=HEIGHT)

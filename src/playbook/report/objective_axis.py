@@ -20,6 +20,10 @@ LOG_RATIO = 8.0
 """Positive values over more than this ratio are drawn on a log axis, where less is better: its end is wide there."""
 
 
+LARGEST = 1e300
+"""What is larger is beyond every axis: the length of one that held it might be no number."""
+
+
 @dataclass(frozen=True)
 class ObjectiveAxis:
     """`low` and `high` are its ends, `worst` the one where a trial without an objective is drawn."""
@@ -51,7 +55,7 @@ class ObjectiveAxis:
 
 def objective_axis(values: Sequence[float], mode: Literal["min", "max"]) -> ObjectiveAxis:
     """The axis for these objectives: from the best to a robust estimate of where the others end."""
-    finite = np.sort([value for value in values if math.isfinite(value)])
+    finite = np.sort(np.clip([value for value in values if math.isfinite(value)], -LARGEST, LARGEST))
     if not len(finite):
         return ObjectiveAxis(0.0, 1.0, "linear", 1.0 if mode == "min" else 0.0)
     low, high = (float(finite[0]), _end(finite)) if mode == "min" else (-_end(-finite[::-1]), float(finite[-1]))

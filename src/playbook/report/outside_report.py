@@ -13,7 +13,7 @@ import yaml
 from playbook.analysis.findings import findings
 from playbook.analysis.objective import By, judged
 from playbook.analysis.outside import from_frames
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.errors import InputError
 from playbook.report.answer import answer
 from playbook.report.commands import Commands
@@ -25,6 +25,7 @@ from playbook.study.space import Dimension, dimension
 
 UNNAMED = "objective"
 """What the objective is called where nobody says."""
+HEADERS = {"trials": "trial,lr,objective", "curves": ",".join(CURVE_COLUMNS)}
 
 
 def outside_tables(
@@ -106,7 +107,7 @@ def _csv(path: Path, what: str) -> pl.DataFrame:
     try:
         return pl.read_csv(path, infer_schema_length=None)
     except pl.exceptions.NoDataError:
-        raise InputError(f"{what}={path}: the file is empty; a header is needed, such as trial,lr,objective") from None
+        raise InputError(f"{what}={path}: the file is empty; a header is needed, such as {HEADERS[what]}") from None
     except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{what}={path}: it cannot be read as a CSV file ({said})") from None
@@ -120,13 +121,18 @@ def _space(path: Path) -> dict[str, Dimension]:
     if not isinstance(given, dict) or not given:
         raise InputError(f"space={path}: a mapping is needed, such as lr: {{min: 1e-5, max: 0.1, scale: log}}")
     return {
-        str(key): dimension_from_text(each, str(key)) if isinstance(each, str) else dimension(_numbers(each), str(key))
+        str(key): dimension_from_text(each, f"space.{key}")
+        if isinstance(each, str)
+        else dimension(_numbers(each), f"space.{key}")
         for key, each in given.items()
     }
 
 
 def _numbers(given: object) -> object:
     """YAML reads 1e-5 as a text, since it has no point."""
+    if isinstance(given, list):
+        numbers = [_number(each) for each in given]
+        return given if any(isinstance(each, str) for each in numbers) else numbers
     if not isinstance(given, dict):
         return given
     return {key: _number(each) if key in ("min", "max") else each for key, each in given.items()}

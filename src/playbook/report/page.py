@@ -38,7 +38,7 @@ SECTIONS = {
     "isolation": (
         "Isolation plots",
         "The best over all nuisance hyperparameters, for each value of a scientific one; for a continuous one"
-        " the best of each bucket.",
+        " the best of each bucket, with a dot at its trial.",
     ),
     "enough": ("Have we tried enough?", "What a study of n trials would have found, from the trials of this one."),
     "curves": (

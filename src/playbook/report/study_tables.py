@@ -16,18 +16,23 @@ MOST_ARMS = 20
 """Of so many arms the best trial is looked at step by step too."""
 
 
-def study_tables(study: Study) -> Tables:
-    """The tables of a study, with the steps of the best trials: of all and of each arm."""
+def study_tables(study: Study, metric: str | None = None) -> Tables:
+    """The tables of a study, with the steps of the best trials: of all and of each arm.
+
+    `metric` is what it will be judged by, where that is not its own objective.
+    """
     design = study.design
     trials = study.trials
     space = {arm: design.space_of(arm) for arm in trials["arm"].unique(maintain_order=True)}
     curves = study.curves()
-    of_a_class = pl.col("metric").str.count_matches("/") > 1  # val/correct/7 is not what a trial is judged by
+    # val/correct/7 is of one class, and mostly not what a trial is judged by.
+    judge = [design.objective.metric, *([] if metric is None else [metric])]
+    wanted = (pl.col("metric").str.count_matches("/") < 2) | pl.col("metric").is_in(judge)
     clip_norm, warmup_steps = design.fixed.get("clip_norm"), design.fixed.get("warmup_steps")
     tables = Tables(
         trials=trials,
         objective=design.objective,
-        curves=curves.filter(~of_a_class),
+        curves=curves.filter(wanted),
         space=space,
         scientific=tuple(design.scientific),
         repeat=tuple(design.repeat),
@@ -70,6 +75,6 @@ def conditions(study: Study) -> dict[tuple[str, str], str]:
         )
         for arm in design.arms
         for conditional in design.conditional
-        if all(arm.settings[name] in values for name, values in conditional.when.items())
+        if conditional.holds(arm.settings)
         for key in conditional.space
     }

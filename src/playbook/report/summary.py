@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +11,8 @@ from rich.text import Text
 
 from playbook.analysis.finding import Finding
 from playbook.report.contents import Contents
-from playbook.report.study_report import PAGE, REPORT, contents_of, write_study
+from playbook.report.current import PAGE
 from playbook.study.design import ONLY_ARM
-from playbook.study.load import load_study
 
 MOST_LINES = 22
 """Of a screen of 24: the path of the page comes after."""
@@ -21,26 +20,11 @@ MOST_NEXT = 2
 _STYLES = {"problem": "bold red", "advice": "yellow", "info": "blue"}
 
 
-def report(study_dir: Path, console: Console | None = None) -> Path:
-    """Write the report of a study unless it is there, and print its summary; the path of the page.
-
-    Raises:
-        InputError: the folder holds no study.
-    """
-    study = load_study(study_dir)
-    contents = contents_of(study, study_dir / REPORT)
-    page = write_study(study, contents)
-    show(contents, console)
-    return page
-
-
-def summary(study_dir: Path, console: Console | None = None) -> None:
-    """Print the summary of a study's folder.
-
-    Raises:
-        InputError: the folder holds no study.
-    """
-    show(contents_of(load_study(study_dir), study_dir / REPORT), console)
+def as_text(contents: Contents, width: int = 80) -> str:
+    """What `show` prints on a terminal of so many columns."""
+    written = io.StringIO()
+    show(contents, Console(file=written, width=width))
+    return written.getvalue()
 
 
 def show(contents: Contents, console: Console | None = None) -> None:

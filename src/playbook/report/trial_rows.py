@@ -12,6 +12,9 @@ from playbook.report.objective_axis import ObjectiveAxis
 from playbook.report.study_tables import NUM_BEST
 from playbook.validation import show
 
+LONGEST = 60
+"""Characters of a value in a sentence, a table or a tooltip."""
+
 
 def trial_rows(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -> list[dict[str, Any]]:
     """The rows, in the order of the trials.
@@ -49,10 +52,11 @@ def num_best(tables: Tables) -> int:
 
 
 def brief(value: Any) -> str:
-    """A value to read, not to type: four digits are enough."""
+    """A value to read, not to type: four digits are enough, and the beginning of a long text."""
     if isinstance(value, float) and not isinstance(value, bool):
         return f"{1 - float(f'{1 - value:.4g}'):.10g}" if 0.9 < value < 1 else f"{value:.4g}"
-    return show(value)
+    text = show(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _tip(tables: Tables, row: Mapping[str, Any], value: float | None, settings: Mapping[str, Any]) -> str:

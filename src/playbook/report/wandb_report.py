@@ -24,11 +24,9 @@ TIMEOUT_SECONDS = 10
 
 def mirror(study: Study, contents: Contents, drawn: Charts, page: Path) -> None:
     """Show the report in W&B, if trials of the study are there. `page` and its SVG files have been written."""
-    logger = _logger_of_trials(study)
-    if logger is None:
-        return
     try:
-        _send(study, logger, contents, drawn, page)
+        if (logger := _logger_of_trials(study)) is not None:
+            _send(study, logger, contents, drawn, page)
     except Exception as error:  # nothing that happens to a mirror is the report's
         said = " ".join(str(error).split()) or type(error).__name__
         print(f"warning: W&B does not show this report ({said}); the files are complete", file=sys.stderr)
@@ -54,7 +52,7 @@ def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Ch
         project=logger["project"],
         entity=logger.get("entity"),
         tags=logger.get("tags"),
-        group=study.design.name,
+        group=logger.get("group") or study.design.name,
         job_type=JOB_TYPE,
         name=f"{study.design.name} report",
         id=run_id,

@@ -60,6 +60,10 @@ def read_block(plain: Mapping[str, Any]) -> StudyBlock:
     Raises:
         InputError: a line for each fault.
     """
+    conditional = plain.get("conditional")
+    for place, each in enumerate(conditional if isinstance(conditional, list) else []):
+        if isinstance(each, Mapping):  # on its own, so that the line names the key in it
+            validate(ConditionalBlock, {str(key): value for key, value in each.items()}, f"study.conditional[{place}]")
     name = plain.get("name")
     if isinstance(name, (int, float)) and not isinstance(name, bool):  # study.name=7
         plain = {**plain, "name": str(name)}
@@ -106,19 +110,29 @@ def design_of(block: StudyBlock, given: Given, objective: Objective, budget: int
     conditional = [
         (each, _space(each.space, f"study.conditional[{place}].space")) for place, each in enumerate(block.conditional)
     ]
-    for space in (*spaces.values(), *(space for _, space in conditional)):
+    everywhere = (*spaces.values(), *(space for _, space in conditional))
+    for space in everywhere:
         for key in given.overrides.intersection(space):
-            del space[key]
+            if key not in given.sweeps:
+                del space[key]
         space.update({key: swept for key, swept in given.sweeps.items() if key in space})
+    for key, swept in given.sweeps.items():
+        if not any(key in space for space in everywhere):  # conditions may ask for it
+            spaces[roles.get(key, "repeat" if _is_seeds(key, swept) else "nuisance")][key] = swept
     arms = 1
     for each in spaces["scientific"].values():
         arms *= size(each) or 1
     budget = budget if budget is not None else block.n_trials
-    conditions = list(_conditions(conditional, spaces, given.settings, None if budget is None else budget // arms))
+    conditions = list(_conditions(conditional, spaces, given, None if budget is None else budget // arms))
     held = (*spaces.values(), *(each.space for each in conditions))
     for key, swept in given.sweeps.items():
         if not any(key in space for space in held):
             spaces[roles.get(key, "repeat" if _is_seeds(key, swept) else "nuisance")][key] = swept
+    if block.conditional and not block.trials and not any(spaces.values()) and not conditions:
+        raise InputError(
+            "study.conditional: none of its conditions holds here; sweep the key yourself, such as"
+            " 'lr=tag(log,interval(1e-4,1.0))'"
+        )
     return Design(
         name=block.name or "",
         objective=objective,
@@ -135,10 +149,14 @@ def design_of(block: StudyBlock, given: Given, objective: Objective, budget: int
 def _conditions(
     conditional: list[tuple[ConditionalBlock, dict[str, Dimension]]],
     spaces: Mapping[str, dict[str, Dimension]],
-    settings: Mapping[str, Value],
+    given: Given,
     trials_an_arm: int | None,
 ) -> Iterator[Conditional]:
-    """The conditions on what the study varies; what depends on fixed settings alone is or is not nuisance."""
+    """The conditions on what the study varies; what depends on fixed settings alone is or is not nuisance.
+
+    Where the command line sweeps the key of a condition, the values that it leaves out are no arms.
+    """
+    settings = given.settings
     for place, (block, space) in enumerate(conditional):
         if not block.when:
             raise InputError(
@@ -147,6 +165,11 @@ def _conditions(
             )
         when = {key: tuple(each) if isinstance(each, list) else (each,) for key, each in block.when.items()}
         for key in when:
+            if key in spaces["nuisance"] or key in spaces["repeat"]:
+                raise InputError(
+                    f"study.conditional[{place}].when.{key}: each value of {key} has a space of its own, and so is an"
+                    f" arm: study.roles.{key}=scientific"
+                )
             if key not in spaces["scientific"] and key not in settings:
                 raise InputError(
                     f"study.conditional[{place}].when.{key}: neither a scientific hyperparameter nor a setting;"
@@ -157,7 +180,9 @@ def _conditions(
         fixed = [key for key in when if key not in spaces["scientific"]]
         if any(settings[key] not in when[key] for key in fixed) or not space:
             continue
-        rest = {key: values for key, values in when.items() if key not in fixed}
+        rest = {key: _left(values, given.sweeps.get(key)) for key, values in when.items() if key not in fixed}
+        if not all(rest.values()):
+            continue
         if rest:
             yield Conditional(rest, space)
             continue
@@ -165,6 +190,10 @@ def _conditions(
             if key in spaces["nuisance"] or key in spaces["scientific"]:
                 raise InputError(f"study.conditional[{place}].space.{key}: {key} has a place in the study already")
             spaces["nuisance"][key] = each
+
+
+def _left(values: tuple[Value, ...], swept: Dimension | None) -> tuple[Value, ...]:
+    return tuple(value for value in values if value in swept.values) if isinstance(swept, Choice) else values
 
 
 def _apply_roles(
@@ -188,11 +217,18 @@ def _is_seeds(key: str, swept: Dimension) -> bool:
 
 def _space(block: Mapping[str, Any], key: str) -> dict[str, Dimension]:
     return {
-        str(name): dimension_from_text(each, f"{key}.{name}")
-        if isinstance(each, str)
-        else dimension(each, f"{key}.{name}")
-        for name, each in block.items()
+        name: dimension_from_text(each, f"{key}.{name}") if isinstance(each, str) else dimension(each, f"{key}.{name}")
+        for name, each in _entries(block)
     }
+
+
+def _entries(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`study.nuisance.model.width=[8,16]` on the command line makes blocks within blocks of the key's parts."""
+    for name, each in block.items():
+        if isinstance(each, Mapping) and each and not each.keys() & {"min", "max", "scale", "type"}:
+            yield from _entries(each, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", each
 
 
 def _choices(space: Mapping[str, Dimension]) -> dict[str, Choice]:

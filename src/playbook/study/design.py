@@ -41,6 +41,10 @@ class Objective:
     metric: str = "val/error"
     mode: Literal["min", "max"] = "min"
 
+    def __post_init__(self) -> None:
+        if self.mode not in ("min", "max"):  # anything else would count as the other direction
+            raise InputError(f"objective.mode={show(self.mode)}: allowed is one of min, max")
+
 
 @dataclass(frozen=True)
 class Conditional:
@@ -48,6 +52,10 @@ class Conditional:
 
     when: Mapping[str, tuple[Value, ...]]
     space: Mapping[str, Dimension]
+
+    def holds(self, settings: Mapping[str, Value]) -> bool:
+        """Whether they exist where the scientific hyperparameters are set so; 1 and true are two values."""
+        return all(_is_in(settings[key], values) for key, values in self.when.items())
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,7 @@ class Design:
             name = ",".join(f"{key}={show(value)}" for key, value in settings.items()) or ONLY_ARM
             space = {**rest, **self.nuisance}
             for conditional in self.conditional:
-                if all(_is_in(settings[key], values) for key, values in conditional.when.items()):
+                if conditional.holds(settings):
                     space.update(conditional.space)
             arms.append(Arm(name, settings, space, repeats, fold_in(self.seed, _number(name))))
         return tuple(arms)

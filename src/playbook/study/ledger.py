@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playbook.study.design import Design, Trial
-from playbook.study.store import Outcome, outcome, write_trials
+from playbook.study.store import TRIALS, Outcome, outcome, trials_text, write_trials
 
 if TYPE_CHECKING:
     from playbook.study.optuna_store import OptunaStore
@@ -45,9 +45,18 @@ class Ledger:
 
     def write(self) -> None:
         """Bring `trials.csv` and Optuna's storage to what is known."""
-        ended = [self.outcomes[trial.number] for trial in self._trials if trial.number in self.outcomes]
+        ended = self._ended()
+        self._mirror(ended)  # first: whoever finds the table up to date takes the mirror to be so too
         write_trials(self.folder, self.design, ended)
-        self._mirror(ended)
+
+    def is_written(self) -> bool:
+        """Whether `trials.csv` says what is known: a sweep that is killed as its last trial ends has no time for it."""
+        path = self.folder / TRIALS
+        text = path.read_bytes() if path.exists() else b""
+        return text == trials_text(self.design, self._ended()).encode()
+
+    def _ended(self) -> list[Outcome]:
+        return [self.outcomes[trial.number] for trial in self._trials if trial.number in self.outcomes]
 
     @property
     def best(self) -> Outcome | None:

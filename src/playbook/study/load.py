@@ -15,6 +15,10 @@ from playbook.records import EVALS, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.space import Value
 from playbook.study.store import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
+from playbook.validation import show
+
+LONGEST = 200
+"""Characters of a reader's complaint."""
 
 
 def load_study(path: str | Path) -> Study:
@@ -83,7 +87,11 @@ class Study:
         return self.path / folder_name(trial)
 
     def curves(self, metrics: Sequence[str] | None = None) -> pl.DataFrame:
-        """`trial, step, metric, value`: every evaluation of every trial that has ended (of these metrics)."""
+        """`trial, step, metric, value`: every evaluation of every trial that has ended (of these metrics).
+
+        Raises:
+            InputError: a file is damaged.
+        """
         schema = {"trial": pl.Int64(), "step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
         tables = [pl.DataFrame(schema=schema)]
         for each in self.outcomes:
@@ -94,8 +102,15 @@ class Study:
         return pl.concat(tables)
 
     def steps(self, trial: int) -> pl.DataFrame:
-        """A row a step of a trial: the columns of `steps.csv`."""
-        return read_table(self.folder(trial), STEPS)
+        """A row a step of a trial: the columns of `steps.csv`.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            return read_table(self.folder(trial), STEPS)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _damaged(self.folder(trial) / STEPS, "steps", error) from None
 
 
 def column(values: Sequence[Value]) -> pl.Series:
@@ -121,10 +136,16 @@ def _evaluations(path: Path) -> pl.DataFrame:
     schema: dict[str, Any] = {"step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
     if not path.exists():
         return pl.DataFrame(schema=schema)
-    whole, end, _ = path.read_bytes().rpartition(b"\n")
-    if not end:
-        return pl.DataFrame(schema=schema)
     try:
-        return pl.read_csv(whole + end, schema=schema)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} cannot be read as evaluations ({' '.join(str(error).split())})") from None
+        whole, end, _ = path.read_bytes().rpartition(b"\n")
+        return pl.read_csv(whole + end, schema=schema) if end else pl.DataFrame(schema=schema)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise _damaged(path, "evaluations", error) from None
+
+
+def _damaged(path: Path, what: str, error: Exception) -> InputError:
+    """polars shows what it could not read, which may be all of a file that is no text."""
+    said = " ".join(str(error).split())[:LONGEST]
+    return InputError(
+        f"{path} cannot be read as {what} ({show(said)}); remove {path.parent} to have the trial run again"
+    )

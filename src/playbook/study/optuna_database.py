@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +26,8 @@ DATABASE = "optuna.db"
 SQLITE_TIMEOUT = 60
 """Seconds that a writer waits for the others; sqlite's own 5 are few where many trials end at once on a slow disk."""
 _ATTEMPTS = 5
-_IDENTITY = ("objective", "seed", "scientific", "nuisance", "conditional", "repeat", "trials", "overrides", "fixed")
-"""What makes two studies of one name the same one."""
+_IDENTITY = ("objective", "seed", "scientific", "nuisance", "conditional", "repeat", "fixed")
+"""What makes two studies of one name the same one, besides a list of trials, which may grow."""
 
 
 def database_url(folder: Path) -> str:
@@ -155,25 +154,29 @@ def _study_id(storage: RDBStorage, design: Design, folder: Path) -> tuple[int, l
     plain = json.loads(json.dumps(design.plain()))
     there = study.user_attrs.get("design")
     if there is None:
-        study.set_metric_names([design.objective.metric])
+        # `set_metric_names` does this and warns; a filter of warnings is the whole process's, and a thread runs this.
+        storage.set_study_system_attr(study._study_id, "study:metric_names", [design.objective.metric])
         study.set_user_attr("goal", design.goal)
         study.set_user_attr("folder", str(folder.resolve()))
         study.set_user_attr("design", plain)
         there = plain
-    return study._study_id, [key for key in _IDENTITY if there.get(key) != plain[key]]
+    differs = [key for key in _IDENTITY if there.get(key) != plain[key]]
+    both = min(len(there.get("trials", [])), len(plain["trials"]))
+    if there.get("trials", [])[:both] != plain["trials"][:both]:
+        differs.append("trials")
+    if not differs and there != plain:
+        study.set_user_attr("design", plain)
+    return study._study_id, differs
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna announces each study on the terminal, and warns that `set_metric_names` is experimental."""
+    """Optuna announces each study on the terminal."""
     from optuna import logging
-    from optuna.exceptions import ExperimentalWarning
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            yield
+        yield
     finally:
         logging.set_verbosity(verbosity)

@@ -79,7 +79,7 @@ def parameters(design: Design, trial: Trial) -> dict[str, Parameter]:
     """Each hyperparameter that is searched in the arm of a trial, by its config key."""
     conditions: dict[str, Mapping[str, tuple[Value, ...]]] = {}
     for each in design.conditional:
-        if all(repr(trial.settings[key]) in map(repr, values) for key, values in each.when.items()):
+        if each.holds(trial.settings):
             conditions |= dict.fromkeys(each.space, each.when)
     space = design.space_of(trial.arm)
     return {key: Parameter(key, space[key], conditions.get(key, {})) for key in space if design.role(key) != "repeat"}

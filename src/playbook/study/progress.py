@@ -6,6 +6,7 @@ import shlex
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 
@@ -15,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from playbook.errors import InputError
 from playbook.records import CONFIG
 from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
@@ -42,6 +44,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._began = time.monotonic()
+        self._ledger.refresh()
         self._ended_before = len(self._ledger.outcomes)
         self._live: Live | None = None
         if self._console.is_terminal:
@@ -55,10 +58,12 @@ class Watch:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._ledger.refresh()
-        self._ledger.write()
-        if self._live is not None:
-            self._live.stop()
+        try:
+            self._ledger.refresh()
+            self._ledger.write()
+        finally:
+            if self._live is not None:
+                self._live.stop()
 
     def _run(self) -> None:
         interval = POLL_SECONDS
@@ -67,11 +72,12 @@ class Watch:
         news = False
         while not self._stop.wait(interval):
             looked = time.monotonic()
-            news = bool(self._ledger.refresh()) or news
-            if news and looked >= next_write:
-                self._ledger.write()
-                news = False
-                next_write = time.monotonic() + WRITE_SECONDS
+            with suppress(InputError, OSError):  # a trouble that lasts is raised on the way out
+                news = bool(self._ledger.refresh()) or news
+                if news and looked >= next_write:
+                    self._ledger.write()
+                    news = False
+                    next_write = time.monotonic() + WRITE_SECONDS
             if self._live is not None:
                 self._live.update(self._view(), refresh=True)
             elif looked >= next_line:
@@ -82,13 +88,16 @@ class Watch:
             # A look at thousands of folders takes a while: it gets at most a tenth of the time.
             interval = max(POLL_SECONDS, 10 * (time.monotonic() - looked))
 
-    def _view(self) -> Group:
+    def _view(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         fields = self._fields()
         for name, _ in fields:
             table.add_column(name)
         table.add_row(*(Text(text) for _, text in fields))
-        return Group(ProgressBar(total=self._total, completed=self._num_ended(), width=60), table)
+        view = Table.grid()  # which, unlike a group, ends the line of a bar
+        view.add_row(ProgressBar(total=self._total, completed=self._num_ended(), width=60))
+        view.add_row(table)
+        return view
 
     def _num_ended(self) -> int:
         return sum(each.result is not None for each in self._ledger.outcomes.values())
@@ -133,8 +142,9 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_row("best", f"{design.objective.metric} {best.result.objective:.4g} at step {best.result.best_step}")
         table.add_row("trial", str(folder / best.trial.folder))
-        table.add_row("again", Text(f"python {program} {shlex.join([*design.words, *settings])}", overflow="fold"))
         lines.append(table)
+        again = f"again  python {program} {shlex.join([*design.words, *settings])}"
+        lines.append(Text(again, no_wrap=True, overflow="ignore"))  # a shell would take a broken line for two commands
     for each in ledger.outcomes.values():
         if each.crash is not None:
             again = f"({each.crash.attempts} attempts)" if each.crash.attempts > 1 else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import polars as pl
 import yaml
 
 from playbook.errors import InputError
-from playbook.records import CRASHES, Result, read_result, replace_file
+from playbook.records import CRASHES, RESULT, Result, read_result, replace_file
 from playbook.study.design import Design, Trial
 from playbook.study.space import Value
 
@@ -101,7 +102,9 @@ def read_study(folder: Path) -> StudyFile | None:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, InputError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path} cannot be read as a study ({said})") from None
+        raise InputError(
+            f"{path} cannot be read as a study ({said}); mend it, or name another study with study.name=<name>"
+        ) from None
 
 
 def outcome(folder: Path, trial: Trial) -> Outcome | None:
@@ -111,11 +114,24 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
         InputError: its `result.json` is damaged.
     """
     own = folder / trial.folder
-    result = read_result(own)
+    try:
+        result = read_result(own)
+        if result is not None and not _is_whole(result):
+            raise InputError(f"{own / RESULT} is not a result (status {result.status}, objective {result.objective})")
+    except (InputError, OSError) as error:
+        said = str(error).removesuffix("; overwrite=true runs the trial again")  # which is for a run on its own
+        raise InputError(f"{said}; remove {own} to have the trial run again") from None
     if result is not None:
         return Outcome(trial, result.status, result=result)
     crash = last_crash(own)
     return None if crash is None else Outcome(trial, "crashed", crash=crash)
+
+
+def _is_whole(result: Result) -> bool:
+    """Whether a file that anybody may have written says what a study asks of it."""
+    if result.status == "complete":
+        return isinstance(result.objective, (int, float)) and math.isfinite(result.objective)
+    return result.status == "infeasible"
 
 
 def outcomes(folder: Path, trials: Iterable[Trial]) -> list[Outcome]:
@@ -130,16 +146,23 @@ def record_crash(own: Path, error: BaseException | str) -> None:
         text = "InputError: " + " ".join(str(error).split())
     elif isinstance(error, BaseException):
         text = "".join(traceback.format_exception(error)).rstrip()
+        if "\n" in str(error).strip():  # as those of CUDA and of Hydra have, whose last line is not what happened
+            text += f"\n\n{type(error).__name__}: {' '.join(str(error).split())}"
     else:
         text = error
     own.mkdir(parents=True, exist_ok=True)
     number = 1 + sum(1 for _ in own.glob(CRASHES))
-    replace_file(own / CRASHES.replace("*", str(number)), text + "\n")
+    path = own / CRASHES.replace("*", str(number))
+    try:
+        replace_file(path, text + "\n")
+    except OSError:  # on a full disk nothing of it may stay, as the trial would take it for somebody else's file
+        path.with_name(f"{path.name}.tmp").unlink(missing_ok=True)
+        raise
 
 
 def last_crash(own: Path) -> Crash | None:
     """The last recorded crash of a trial's folder."""
-    paths = list(own.glob(CRASHES)) if own.is_dir() else []
+    paths = [path for path in own.glob(CRASHES) if path.is_file()] if own.is_dir() else []
     if not paths:
         return None
     last = max(paths, key=lambda path: (len(path.name), path.name))
@@ -150,6 +173,11 @@ def last_crash(own: Path) -> Crash | None:
 
 def write_trials(folder: Path, design: Design, ended: Iterable[Outcome]) -> None:
     """Write `trials.csv`, whole or not at all."""
+    replace_file(folder / TRIALS, trials_text(design, ended))
+
+
+def trials_text(design: Design, ended: Iterable[Outcome]) -> str:
+    """What `trials.csv` says of the trials that have ended."""
     keys = columns(design)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -170,7 +198,7 @@ def write_trials(folder: Path, design: Design, ended: Iterable[Outcome]) -> None
             ["" if value is None else cell(value) for value in own]
             + [cell(settings[key]) if key in settings else "" for key in keys]
         )
-    replace_file(folder / TRIALS, text.getvalue())
+    return text.getvalue()
 
 
 def read_trials(folder: Path) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 
 from playbook.config import Config, difference, dump_config, identity, read_config
 from playbook.errors import InputError
+from playbook.lock import LOCK
 from playbook.records import (
     CHECKPOINTS,
     CONFIG,
@@ -42,7 +43,7 @@ def finished_result(folder: Path, config: Config) -> Result | None:
         raise InputError(f"output_dir={folder}: {parent} is a file; name a folder")
     if parent != folder:
         return None
-    if all(path.name == f"{CONFIG}.tmp" or path.match(CRASHES) for path in folder.iterdir()):
+    if all(path.name in (f"{CONFIG}.tmp", LOCK) or path.match(f"{CRASHES}*") for path in folder.iterdir()):
         return None  # empty, or it ended in its first moment
     if not (folder / CONFIG).exists():
         raise InputError(f"output_dir={folder}: this folder has files and is not a run's; name a new one")

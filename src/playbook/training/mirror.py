@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
@@ -75,4 +76,6 @@ class Shielded(NoMirror):
             words = " ".join(str(error).split()) or type(error).__name__
             name = type(self._mirror).__name__
             print(f"warning: {name} shows nothing more of this run ({words}); the files are complete", file=sys.stderr)
-            self._mirror = None
+            lost, self._mirror = self._mirror, None
+            with suppress(Exception):
+                lost.close(None)

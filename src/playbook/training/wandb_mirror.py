@@ -101,16 +101,16 @@ class WandbMirror(NoMirror):
     def close(self, result: Result | None) -> None:
         if self._run is None:
             return
-        if result is not None and self._predictions:
-            table = wandb.Table(
-                columns=list(PREDICTION_COLUMNS), data=[[*map(_plain, row)] for row in self._predictions]
-            )
-            self._run.log({"predictions": table})
-        if result is not None:
-            self._run.summary.update({name: getattr(result, name) for name in _SUMMARY})
-        # An offline run that is not finished here would be "finished" by whatever ends the process, even a crash.
-        self._run.finish(exit_code=0 if result is not None else 1)
-        self._run = None
+        run, self._run = self._run, None
+        try:
+            if result is not None:
+                run.summary.update({name: getattr(result, name) for name in _SUMMARY})
+            if result is not None and self._predictions:
+                rows = [[*map(_plain, row)] for row in self._predictions]
+                run.log({"predictions": wandb.Table(columns=list(PREDICTION_COLUMNS), data=rows)})
+        finally:
+            # A run that is not finished here would be "finished" by whatever ends the process, even a crash.
+            run.finish(exit_code=0 if result is not None else 1)
 
 
 _SUMMARY = (
@@ -138,7 +138,7 @@ def _init(arguments: dict[str, Any], folder: Path, mode: Literal["auto", "online
         return wandb.init(**arguments, settings=settings)
     if mode != "auto":
         return wandb.init(**arguments, settings=settings, mode=mode)
-    wandb.setup(settings=wandb.Settings(x_disable_viewer=True))  # else login itself waits for the server, for 5 s
+    wandb.setup(settings=wandb.Settings(x_disable_viewer=True, silent=True))  # else login waits for the server, for 5 s
     if not _unreachable:
         try:
             if wandb.login(prompt=False, verify=False):
