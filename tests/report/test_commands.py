@@ -10,7 +10,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from playbook.analysis.finding import Finding, Remedy
-from playbook.report.commands import Commands, program_of
+from playbook.report.commands import Commands
+from playbook.study.again import program_of
 from playbook.study.design import Conditional, Design
 from playbook.study.grammar import dimension_of
 from playbook.study.space import Choice, Float, dimension

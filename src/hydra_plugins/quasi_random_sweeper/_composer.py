@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 
 from hydra_plugins.quasi_random_sweeper._refusals import refuse_no_options
 from playbook.config import flatten
+from playbook.study.again import trial_words
 from playbook.study.design import Design
-from playbook.study.grammar import word
 from playbook.study.project import Project
 from playbook.study.space import Choice, Dimension, Value
 
@@ -87,7 +87,7 @@ class Composer:
         for settings in candidates:
             kept = {key: value for key, value in settings.items() if key in groups}
             if (label := found.label(kept)) not in by_label:
-                cfg = self.compose([*design.words, *(word(key, value) for key, value in settings.items())])
+                cfg = self.compose(trial_words(design, settings))
                 by_label[label] = self._project.composed(cfg)
         return replace(found, by_label=by_label)
 

@@ -43,6 +43,7 @@ from playbook.config import flatten
 from playbook.errors import CrashError, InputError
 from playbook.lock import locked
 from playbook.study.advice import refusals
+from playbook.study.again import trial_words
 from playbook.study.block import Given, design_of, read_block
 from playbook.study.design import TRIALS_AN_ARM, Design, Objective, Trial
 from playbook.study.engine import run_missing, unfinished
@@ -232,7 +233,7 @@ class StudySweep:
     def _job_words(self, design: Design, trial: Trial, folder: Path, compositions: Compositions) -> list[str]:
         placed = self._project.placed(compositions.config(trial.settings), folder)
         own = [word("hydra.sweep.dir", str(folder)), word("hydra.sweep.subdir", trial.folder)]
-        return [*design.words, *(word(key, value) for key, value in trial.settings.items()), *placed, *own]
+        return [*trial_words(design, trial.settings), *placed, *own]
 
 
 @contextmanager

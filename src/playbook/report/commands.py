@@ -7,7 +7,6 @@ only, a list of trials) is written as a new study file beside the report, which 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +16,11 @@ import yaml
 
 from playbook.analysis.finding import Finding, Remedy
 from playbook.errors import InputError
+from playbook.study.again import DEFAULT_PROGRAM, shell_line, trial_words
 from playbook.study.design import Conditional, Design
 from playbook.study.grammar import dimension_from_text, sweep_word, word
 from playbook.study.space import Dimension, Value, plain
 
-DEFAULT_PROGRAM = "train.py"
 N_TRIALS = "study.n_trials"
 _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
 
@@ -49,8 +48,7 @@ class Commands:
 
     def of_trial(self, settings: Mapping[str, Value], words: Sequence[str] = ()) -> str:
         """One trial of the study by itself, with further words."""
-        own = [word(key, value) for key, value in settings.items()]
-        return _line("python", self.program, *_merged([*self.design.words, *own], words))
+        return shell_line("python", self.program, *_merged(trial_words(self.design, settings), words))
 
     def _possible(self, remedy: Remedy) -> Remedy | None:
         """The remedy as this study can have it.
@@ -89,7 +87,7 @@ class Commands:
 
     def _of_remedy(self, remedy: Remedy, arm: str | None) -> str:
         if remedy.what == "command":
-            return _line(*remedy.words)
+            return shell_line(*remedy.words)
         if remedy.what == "trial":
             trials = {trial.number: trial for trial in self.design.trials(self.n_trials)}
             assert remedy.trial is not None, "a remedy for a trial names it"
@@ -100,7 +98,7 @@ class Commands:
         name = self.design.name if longer else self._name(remedy.words)
         if longer and not _whole_words(self.design):
             return self._with_file(remedy.words, arm, name)
-        return _line("python", self.program, "-m", *self._study_words(remedy.words, name))
+        return shell_line("python", self.program, "-m", *self._study_words(remedy.words, name))
 
     def _study_words(self, words: Sequence[str], name: str) -> list[str]:
         """The study as command-line words."""
@@ -130,7 +128,7 @@ class Commands:
         self.files[path] = f"# Written by the report of study {self.design.name}.\n{text}"
         keys = [each for each in self._study_keys(name) if not each.startswith("study.goal=")]
         given = ["-m", "--config-dir", str(self.folder), f"study={path.stem}"]
-        return _line("python", self.program, *given, *_merged([*words, *keys], values))
+        return shell_line("python", self.program, *given, *_merged([*words, *keys], values))
 
     def _name(self, study: tuple[str, ...]) -> str:
         """`demo-2` for the first other study, `demo-3` for the next; the same one keeps its name."""
@@ -142,23 +140,6 @@ class Commands:
                 pass
             self._names[study] = name
         return self._names[study]
-
-
-def program_of(command: str) -> str:
-    """The program that a study was run with; `train.py` where a procedure ran it."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote that does not end
-        words = command.split()
-    scripts = [each for each in words if each.endswith(".py")]
-    return scripts[0] if scripts and Path(scripts[0]).parent.name != "scripts" else DEFAULT_PROGRAM
-
-
-def _line(*words: str) -> str:
-    """The words for a shell, with double quotes around single ones, which reads better than what shlex does."""
-    return " ".join(
-        f'"{each}"' if "'" in each and not set(each) & set('"$`\\!') else shlex.quote(each) for each in words
-    )
 
 
 def _merged(words: Iterable[str], others: Iterable[str]) -> list[str]:

@@ -26,13 +26,14 @@ from playbook.errors import InputError
 from playbook.records import replace_file
 from playbook.report.answer import answer
 from playbook.report.charts import Charts, charts
-from playbook.report.commands import Commands, program_of
+from playbook.report.commands import Commands
 from playbook.report.contents import Contents
 from playbook.report.current import PAGE, REPORT, SUMMARY, fingerprint, is_current
 from playbook.report.page import render
 from playbook.report.study_tables import conditions, study_tables
 from playbook.report.summary import as_text, show
 from playbook.report.wandb_report import mirror
+from playbook.study.again import program_of
 from playbook.study.design import Objective
 from playbook.study.load import Study, load_study
 from playbook.study.plan import Plan

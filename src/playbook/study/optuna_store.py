@@ -22,8 +22,8 @@ import polars as pl
 
 from playbook.errors import InputError
 from playbook.records import CRASHES, EVALS, RESULT, read_table, sync_folder
+from playbook.study.again import trial_words
 from playbook.study.design import Design, Trial
-from playbook.study.grammar import word
 from playbook.study.optuna_database import DATABASE, content, database_url, open_study, trial_row
 from playbook.study.optuna_parameters import Parameter, parameters
 from playbook.study.store import STUDY, Outcome, outcomes, read_study
@@ -156,7 +156,7 @@ class OptunaStore:
         """The attributes that a trial has before it has run."""
         repeats = {key: trial.settings[key] for key in self.design.repeat if key in trial.settings}
         seed = trial.settings.get("seed", self.design.fixed.get("seed"))
-        words = [*self.design.words, *(word(key, value) for key, value in trial.settings.items())]
+        words = trial_words(self.design, trial.settings)
         return {
             **repeats,
             **({} if seed is None else {"seed": seed}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from playbook.errors import InputError
 from playbook.records import CONFIG
+from playbook.study.again import shell_line, trial_words
 from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
 
@@ -127,8 +127,6 @@ class Watch:
 
 def summary(ledger: Ledger, total: int, program: str) -> Group:
     """How the study stands, its best trial with the command that runs it again, and where everything is."""
-    from playbook.study.grammar import word
-
     design, folder = ledger.design, ledger.folder
     ended = sum(each.result is not None for each in ledger.outcomes.values())
     counts = f"{ended} of {total} trials done"
@@ -138,12 +136,11 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
     lines: list[Text | Table] = [Text(f"{design.name}: {counts}", style="bold")]
     best = ledger.best
     if best is not None and best.result is not None:
-        settings = [word(key, value) for key, value in best.trial.settings.items()]
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_row("best", f"{design.objective.metric} {best.result.objective:.4g} at step {best.result.best_step}")
         table.add_row("trial", str(folder / best.trial.folder))
         lines.append(table)
-        again = f"again  python {program} {shlex.join([*design.words, *settings])}"
+        again = "again  " + shell_line("python", program, *trial_words(design, best.trial.settings))
         lines.append(Text(again, no_wrap=True, overflow="ignore"))  # a shell would take a broken line for two commands
     for each in ledger.outcomes.values():
         if each.crash is not None:

@@ -5,8 +5,6 @@ The studies' own files are read each time, so that the registry cannot be out of
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -124,14 +122,13 @@ def _entry(folder: Path) -> Entry:
 
 def _command(study: StudyFile, number: int, folder: Path) -> str:
     """The command line of a trial, by the program that ran the study."""
-    from playbook.study.grammar import word
+    from playbook.study.again import program_of, shell_line, trial_words
 
     trials = study.design.trials(study.n_trials)
     if not 0 <= number < len(trials):
         raise InputError(f"{folder / TRIALS}: trial {number} is not among the {len(trials)} of {STUDY}")
-    program = re.search(r"\S+\.py\b", study.command)
-    words = [word(key, value) for key, value in trials[number].settings.items()]
-    return shlex.join(["python", program.group() if program else "train.py", *study.design.words, *words])
+    words = trial_words(study.design, trials[number].settings)
+    return shell_line("python", program_of(study.command), *words)
 
 
 def _code(environment: Mapping[str, Any]) -> str:
