@@ -14,7 +14,7 @@ import polars as pl
 
 CHECKOUT = Path(__file__).parents[2]
 N_TRIALS = 3
-MAX_STEPS = 8000
+MAX_STEPS = 16000
 SECONDS = 240
 """Longer than anything here takes."""
 WORDS = (
