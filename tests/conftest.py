@@ -89,3 +89,21 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return Outcome(code, printed.out, printed.err, changed)
 
     return run
+
+
+@pytest.fixture
+def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the forward pass of the seventh step raise."""
+    from playbook.models import MLP
+
+    def patch() -> None:
+        forward, count = MLP.forward, iter(range(1000))
+
+        def failing(self, inputs):
+            if self.training and next(count) == 6:
+                raise RuntimeError("a bug")
+            return forward(self, inputs)
+
+        monkeypatch.setattr(MLP, "forward", failing)
+
+    return patch

@@ -69,7 +69,7 @@ class Template(Project):
     def finish(self, folder: Path) -> Sequence[str]:
         try:
             study, out_dir = load_study(folder), folder / REPORT
-            if is_current(study) and (out_dir / SUMMARY).exists():
+            if is_current(study):
                 return [(out_dir / SUMMARY).read_text(encoding="utf-8").rstrip(), f"report: {out_dir / PAGE}"]
             from playbook.report.study_report import report  # a second of imports
 

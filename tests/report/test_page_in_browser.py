@@ -4,7 +4,7 @@ import pytest
 from chromium import CHROMIUM, MISSING, browser
 from ended_study import ARMS, PLAIN, begin, end
 
-from playbook.report.study_report import write
+from playbook.report.study_report import report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 
@@ -24,7 +24,7 @@ def pages(tmp_path_factory):
     for design in (PLAIN, ARMS):
         folder = tmp_path_factory.mktemp(design.name) / design.name
         end(folder, design, begin(folder, design, 24))
-        found[design.name] = write(folder)
+        found[design.name] = report(folder)
     return found
 
 

@@ -13,7 +13,7 @@ from ended_study import ARMS, PLAIN, begin, end
 
 from playbook.errors import InputError
 from playbook.records import STEPS, Table
-from playbook.report.study_report import contents_of, write, write_contents
+from playbook.report.study_report import contents_of, report, write_contents
 from playbook.study.design import Design, Objective
 from playbook.study.load import load_study
 from playbook.study.space import Choice, Float
@@ -63,7 +63,7 @@ def reported(tmp_path_factory):
     Table(folder / f"trial_{best:05d}", STEPS).append(
         (step, 1.0, norm, 0.1, False, 0.0, 0.01) for step, norm in enumerate(norms)
     )
-    write(folder)
+    report(folder)
     return folder
 
 
@@ -74,7 +74,7 @@ def plain(reported, tmp_path):
 
 
 def test_the_files(plain):
-    page = write(plain)
+    page = report(plain)
     assert page == plain / "report" / "index.html"
     names = {path.name for path in page.parent.iterdir()}
     expected = (
@@ -99,7 +99,7 @@ def test_the_files(plain):
 
 
 def test_the_page_holds_every_trial_its_command_and_its_curves(plain):
-    data = Page(write(plain)).data
+    data = Page(report(plain)).data
     trials = load_study(plain).trials
     assert data["trials"]["fields"]["trial"] == trials["trial"].to_list()
     assert data["trials"]["fields"]["status"] == trials["status"].to_list()
@@ -123,7 +123,7 @@ def test_the_page_says_the_goal_the_answer_and_the_findings(tmp_path):
     folder = tmp_path / "arms"
     end(folder, ARMS, begin(folder, ARMS, 24))
     contents = contents_of(load_study(folder), folder / "report")
-    text = " ".join(" ".join(Page(write(folder)).text).split())
+    text = " ".join(" ".join(Page(report(folder)).text).split())
     assert ARMS.goal in text
     assert contents.answer in text
     assert all(finding.message in text for finding in contents.findings)
@@ -133,17 +133,17 @@ def test_the_page_says_the_goal_the_answer_and_the_findings(tmp_path):
 
 
 def test_a_current_report_is_not_written_again(plain):
-    page = write(plain)
+    page = report(plain)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in page.parent.iterdir()}
-    assert write(plain) == page
+    assert report(plain) == page
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in page.parent.iterdir()} == before
 
 
 def test_a_further_trial_makes_a_new_report(plain):
-    page = write(plain)
+    page = report(plain)
     assert len(Page(page).data["trials"]["fields"]["trial"]) == 16
     end(plain, PLAIN, begin(plain, PLAIN, 18)[16:])
-    write(plain)
+    report(plain)
     assert len(Page(page).data["trials"]["fields"]["trial"]) == 18
 
 
@@ -172,11 +172,11 @@ def hostile(folder: Path) -> Path:
     )
     trials = begin(folder, design, 12)
     end(folder, design, trials, crashed={3: f"{HOSTILE} {'x' * 500}"})
-    return write(folder)
+    return report(folder)
 
 
 def test_no_name_becomes_markup_or_code(plain, tmp_path):
-    usual, page = Page(write(plain)), Page(hostile(tmp_path / "hostile"))
+    usual, page = Page(report(plain)), Page(hostile(tmp_path / "hostile"))
     assert len(page.scripts) == len(usual.scripts) == 3
     assert page.scripts[1:] == usual.scripts[1:]  # what runs is the same to the last character
     assert {tag for tag, _ in page.tags} == {tag for tag, _ in usual.tags} | {"p"}
@@ -188,7 +188,7 @@ def test_no_name_becomes_markup_or_code(plain, tmp_path):
 
 
 def test_only_our_scripts_may_run_and_nothing_may_be_fetched(plain):
-    page = Page(write(plain))
+    page = Page(report(plain))
     (policy,) = (each["content"] for tag, each in page.tags if each.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
     hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in page.scripts[1:]}
@@ -203,7 +203,7 @@ def test_only_our_scripts_may_run_and_nothing_may_be_fetched(plain):
 @pytest.mark.parametrize("ended", [0, 1, 2])
 def test_a_study_that_has_hardly_begun(tmp_path, ended):
     end(tmp_path, PLAIN, begin(tmp_path, PLAIN, 16)[:ended])
-    page = Page(write(tmp_path))
+    page = Page(report(tmp_path))
     text = " ".join(page.text)
     assert f"{16 - ended} trials have not ended yet" in text
     assert len(page.data["trials"]["fields"]["trial"]) == ended
@@ -212,11 +212,11 @@ def test_a_study_that_has_hardly_begun(tmp_path, ended):
 def test_a_study_in_which_nothing_trained(tmp_path):
     design = Design(name="wild", nuisance={"lr": Float(0.1, 1.0, "log")})
     end(tmp_path, design, begin(tmp_path, design, 6))
-    text = " ".join(Page(write(tmp_path)).text)
+    text = " ".join(Page(report(tmp_path)).text)
     assert "None of the 6 trials has an objective (6 infeasible)." in text
 
 
 def test_a_folder_without_a_study(tmp_path):
     with pytest.raises(InputError, match="there is no study here"):
-        write(tmp_path)
+        report(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from ended_study import PLAIN, begin, end
 from wandb_file import read_wandb_file
 
 from playbook.records import CONFIG, WANDB_ID
-from playbook.report.study_report import contents_of, write
+from playbook.report.study_report import contents_of, report
 from playbook.study.load import load_study
 
 
@@ -38,7 +38,7 @@ def mirrored_study(folder):
 
 def test_the_report_is_a_run_of_its_own_in_the_group(tmp_path, offline):
     folder = mirrored_study(tmp_path / "plain")
-    page = write(folder)
+    page = report(folder)
     wandb.teardown()
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     run = read_wandb_file(path)
@@ -57,7 +57,7 @@ def test_the_report_is_a_run_of_its_own_in_the_group(tmp_path, offline):
 
 def test_without_mirrored_trials_nothing_is_sent(tmp_path, offline):
     end(tmp_path, PLAIN, begin(tmp_path, PLAIN, 4))
-    write(tmp_path)
+    report(tmp_path)
     assert not (tmp_path / "wandb").exists()
 
 
@@ -66,6 +66,6 @@ def test_its_trouble_is_a_line(tmp_path, offline, monkeypatch, capsys):
         raise RuntimeError("the\nserver is on fire")
 
     monkeypatch.setattr(wandb, "init", broken)
-    assert write(mirrored_study(tmp_path / "plain")).exists()
+    assert report(mirrored_study(tmp_path / "plain")).exists()
     said = capsys.readouterr().err.splitlines()
     assert said == ["warning: W&B does not show this report (the server is on fire); the files are complete"]

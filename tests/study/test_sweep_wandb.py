@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,6 @@ from wandb_server import serve
 
 import playbook
 from playbook import template
-from playbook.models import MLP
 from playbook.training import wandb_mirror
 
 LRS = "lr=0.01,0.1"
@@ -119,16 +118,9 @@ def test_finished_trials_are_not_mirrored_twice(door: Door, studies: Path) -> No
 
 
 def test_a_crash_is_a_failed_part_of_a_run_that_goes_on(
-    door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch
+    door: Door, studies: Path, breaking: Callable[[], None]
 ) -> None:
-    forward, count = MLP.forward, iter(range(1000))
-
-    def failing(self, inputs):
-        if self.training and next(count) == 6:
-            raise RuntimeError("a bug")
-        return forward(self, inputs)
-
-    monkeypatch.setattr(MLP, "forward", failing)
+    breaking()
     assert door(*WORDS, LRS).code == 0
     parts: dict[str, list[OfflineRun]] = {}
     for mirror in offline_runs(studies / "s"):

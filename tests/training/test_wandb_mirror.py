@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from wandb_file import OfflineRun, read_wandb_file
 
 import playbook
 from playbook.config import Config
-from playbook.models import MLP
 from playbook.training import train
 from playbook.training.mirror import NoMirror, Shielded
 
@@ -175,23 +174,6 @@ def test_two_trials_in_one_process_do_not_mix(tmp_path):
         assert mirror.exit_code == 0
         mirrors.append(mirror)
     assert mirrors[0].run.run_id != mirrors[1].run.run_id
-
-
-@pytest.fixture
-def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Makes the forward pass of the seventh step raise."""
-
-    def patch() -> None:
-        forward, count = MLP.forward, iter(range(1000))
-
-        def failing(self, inputs):
-            if self.training and next(count) == 6:
-                raise RuntimeError("a bug")
-            return forward(self, inputs)
-
-        monkeypatch.setattr(MLP, "forward", failing)
-
-    return patch
 
 
 def test_a_crashed_trial_is_a_failed_run(tmp_path, breaking):

@@ -73,23 +73,18 @@ class Composer:
         groups = tuple(key for key in design.parameters if key in choices)
         refuse_no_options(design, groups)
         if design.settings:
-            named = {
-                *groups,
-                *set.intersection(*(set(each) for each in design.settings)),
-            }  # by all, so they are set again
+            named = {*groups, *set.intersection(*(set(each) for each in design.settings))}  # by all: they are set again
             candidates = [{key: value for key, value in each.items() if key in named} for each in design.settings]
         else:
             candidates = [
                 {**arm.settings_at([0])[0], **options} for arm in design.arms for options in _options(arm.space, groups)
             ]
-        found = Compositions(design.parameters, groups, {})
         by_label: dict[str, dict[str, Any]] = {}
+        found = Compositions(design.parameters, groups, by_label)
         for settings in candidates:
-            kept = {key: value for key, value in settings.items() if key in groups}
-            if (label := found.label(kept)) not in by_label:
-                cfg = self.compose(trial_words(design, settings))
-                by_label[label] = self._project.composed(cfg)
-        return replace(found, by_label=by_label)
+            if (label := found.label(settings)) not in by_label:
+                by_label[label] = self._project.composed(self.compose(trial_words(design, settings)))
+        return found
 
     def with_fixed(self, design: Design) -> Design:
         """The design with what its words fix; each trial of a list with all that the others name."""

@@ -54,7 +54,7 @@ from playbook.study.progress import Watch, summary
 from playbook.study.project import Project
 from playbook.study.provenance import environment
 from playbook.study.space import Dimension, Value
-from playbook.study.store import STUDY, StudyFile, outcomes, read_study, write_study
+from playbook.study.store import STUDY, StudyFile, read_study, write_study
 from playbook.validation import show
 
 __all__ = ["StudySweep"]
@@ -102,7 +102,9 @@ class StudySweep:
         study, folder = self._study(words, given, base)
         design = study.design
         trials = design.trials(study.n_trials)
-        done = [each.result.seconds for each in outcomes(folder, trials) if each.result]
+        ledger = Ledger(folder, design, trials, self._block.storage)
+        ledger.refresh()
+        done = [each.result.seconds for each in ledger.outcomes.values() if each.result]
         missing = unfinished(folder, trials)
         compositions = self._composer.compositions(design)
         for trial in missing:
@@ -110,14 +112,12 @@ class StudySweep:
                 self._project.check(compositions.config(trial.settings))
             except InputError as error:
                 raise InputError(with_origin(str(error), design.space_of(trial.arm))) from None
-        ledger = Ledger(folder, design, trials, self._block.storage)
         if missing or self._block.dry_run:
             self._console.print(Plan(design, study.n_trials, tuple(done), self._parallelism.workers or len(missing)))
         if self._block.dry_run:
             return None
         if missing:
             self._run_missing(study, folder, missing, ledger, compositions)
-        ledger.refresh()
         with _on_disk(folder):
             if not ledger.is_written():
                 ledger.write()

@@ -22,6 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from playbook.analysis.finding import Finding, Remedy
+from playbook.analysis.repeats import settings
 from playbook.analysis.scores import Values, comparable, losses, regret, sane
 from playbook.analysis.tables import Tables
 from playbook.study.space import size
@@ -84,16 +85,12 @@ def sizes(num_trials: int, at_most: int = 24) -> list[int]:
     return sorted({round(float(each)) for each in np.geomspace(1, num_trials, at_most)})
 
 
-def settings(tables: Tables, arm: str) -> pl.DataFrame:
-    """A row a setting that was tried in an arm: with several seeds, of the mean of its objectives."""
-    trials = comparable(tables.of_arm(arm))
+def tries(tables: Tables, arm: str) -> pl.DataFrame:
+    """`status` and `objective` of each setting that was tried in an arm; repeats of one are one, with their mean."""
     if not tables.repeat:
-        return trials
-    keys = [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
-    whole = pl.when((pl.col("status") == "complete").all()).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
-    return trials.group_by(pl.struct(pl.lit(0).alias(""), *keys), maintain_order=True).agg(
-        whole.alias("status"), pl.col("objective").mean()
-    )
+        return comparable(tables.of_arm(arm))
+    trained = pl.when(pl.col("_mean").is_not_null()).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
+    return settings(tables, arm).select(status=trained, objective="_mean")
 
 
 def is_whole(tables: Tables, arm: str) -> bool:
@@ -106,7 +103,7 @@ def is_whole(tables: Tables, arm: str) -> bool:
     return (
         arm in tables.space
         and None not in sizes
-        and len(settings(tables, arm)) >= math.prod(each for each in sizes if each is not None)
+        and len(tries(tables, arm)) >= math.prod(each for each in sizes if each is not None)
     )
 
 
@@ -116,7 +113,7 @@ def values_of(tables: Tables, arm: str) -> list[float]:
     A crash does not count. The worst is chance, where it is known and worse than every other; a monstrous loss of a
     trial that diverged is no worse than that either. Empty where no trial is feasible.
     """
-    loss = losses(settings(tables, arm), tables.sign)
+    loss = losses(tries(tables, arm), tables.sign)
     usual = sane(loss)
     if not len(usual):
         return []
@@ -141,7 +138,7 @@ class Sampling:
 
 def sampling(tables: Tables, arm: str) -> Sampling:
     """The verdict on an arm (B6)."""
-    loss = losses(settings(tables, arm), tables.sign)
+    loss = losses(tries(tables, arm), tables.sign)
     feasible = int(np.isfinite(loss).sum())
     lost = np.minimum(regret(loss), 1.0)  # from the typical trial on it does not matter how bad
     good = int((lost <= GOOD).sum())

@@ -10,6 +10,7 @@ import polars as pl
 
 from playbook.analysis.arms import Comparison, comparisons
 from playbook.analysis.finding import Finding
+from playbook.analysis.repeats import OF_REPEATS, settings
 from playbook.analysis.tables import Tables
 from playbook.report.axes import settings_of
 from playbook.report.trial_rows import brief
@@ -44,8 +45,8 @@ def answer(tables: Tables, findings: Sequence[Finding]) -> str:
     compared = [each for each in comparisons(tables) if each.other_objective is not None]
     if compared:
         return f"{_won(tables, best, compared[0])} {_sure(compared, doubt)}"
-    if tables.repeat and len(settings := _settings(tables, best["arm"])):
-        return _on_average(tables, settings, "" if doubt == _DOUBTS["few_trials"] else doubt)  # repeats are no points
+    if tables.repeat and len(repeated := _best_settings(tables, best["arm"])):
+        return _on_average(tables, repeated, "" if doubt == _DOUBTS["few_trials"] else doubt)  # repeats are no points
     return f"{_best(tables, ranked)} {_rests_on(tables, len(ranked), doubt)}"
 
 
@@ -101,38 +102,22 @@ def _rests_on(tables: Tables, count: int, doubt: str) -> str:
     return f"This rests on {_count(count, 'trial')} that trained, with one seed each; {doubt or luck}."
 
 
-_OF_REPEATS = ("_mean", "_count", "_variance")
+def _best_settings(tables: Tables, arm: str) -> pl.DataFrame:
+    """The settings of which every repeat trained, the best first."""
+    return settings(tables, arm).drop_nulls("_mean").sort(pl.col("_mean") * tables.sign, maintain_order=True)
 
 
-def _settings(tables: Tables, arm: str) -> pl.DataFrame:
-    """A row a setting of which every repeat trained, the best first: its hyperparameters, and `_OF_REPEATS`.
-
-    The best of the repeats would be the luckiest seed.
-    """
-    trials = tables.of_arm(arm)
-    keys = [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
-    kept = (pl.col("status") == "complete") & pl.col("objective").is_finite()
-    value = pl.when(kept).then("objective")
-    mean = pl.when(value.is_not_null().all()).then(value.mean())
-    settings = (
-        trials.filter(pl.col("status") != "crashed")
-        .group_by(pl.lit(0).alias("_all"), *keys, maintain_order=True)  # the literal: there may be no key
-        .agg(_mean=mean, _count=value.count(), _variance=value.var())
-    )
-    return settings.drop("_all").drop_nulls("_mean").sort(pl.col("_mean") * tables.sign, maintain_order=True)
-
-
-def _on_average(tables: Tables, settings: pl.DataFrame, doubt: str) -> str:
-    """The answer of a study that repeats its settings."""
-    best, metric = settings.row(0, named=True), tables.objective.metric
+def _on_average(tables: Tables, repeated: pl.DataFrame, doubt: str) -> str:
+    """The answer of a study that repeats its repeated."""
+    best, metric = repeated.row(0, named=True), tables.objective.metric
     average = f"{metric} {brief(best['_mean'])} on average over {_count(best['_count'], 'repeat')}"
-    variance = settings["_variance"].head(-(-len(settings) // 2)).mean()  # next to divergence the noise is another
+    variance = repeated["_variance"].head(-(-len(repeated) // 2)).mean()  # next to divergence the noise is another
     noise = math.sqrt(variance) if isinstance(variance, float) else 0.0
     repeats = f"Repeats of one setting differ by {noise:.2g} (standard deviation)" if noise else ""
-    if len(settings) == 1:
+    if len(repeated) == 1:
         luck = f" {repeats}: between two single trials, less than that is luck." if repeats else ""
         return f"One setting was repeated: {average}.{luck}"
-    second = settings.row(1, named=True)
+    second = repeated.row(1, named=True)
     apart = _apart(best["_mean"], second["_mean"])
     said = f"The best setting is {_named(best)}: {average}, {apart} than the next, {_named(second)}."
     sure = f"{repeats}, the mean of {best['_count']} by {noise / math.sqrt(best['_count']):.2g}" if repeats else ""
@@ -141,7 +126,7 @@ def _on_average(tables: Tables, settings: pl.DataFrame, doubt: str) -> str:
 
 
 def _named(row: Mapping[str, Any]) -> str:
-    keys = sorted((key for key in row if key not in _OF_REPEATS), key=lambda key: key != "lr")
+    keys = sorted((key for key in row if key not in OF_REPEATS), key=lambda key: key != "lr")
     shown = ", ".join(f"{key}={brief(row[key])}" for key in keys[:MOST_SETTINGS])
     return shown + (", …" if len(keys) > MOST_SETTINGS else "")
 

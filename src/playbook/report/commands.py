@@ -19,7 +19,7 @@ from playbook.errors import InputError
 from playbook.study.again import DEFAULT_PROGRAM, shell_line, trial_words
 from playbook.study.design import Conditional, Design
 from playbook.study.grammar import dimension_from_text, sweep_word, word
-from playbook.study.space import Dimension, Value, plain
+from playbook.study.space import Dimension, Value
 
 N_TRIALS = "study.n_trials"
 _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
@@ -221,17 +221,6 @@ def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -
 
 def _study_block(design: Design) -> dict[str, Any]:
     """A file of the config group `study`."""
-    space = {
-        "scientific": {key: plain(each) for key, each in design.scientific.items()},
-        "nuisance": {key: plain(each) for key, each in design.nuisance.items()},
-        "conditional": [
-            {
-                "when": {key: list(values) for key, values in each.when.items()},
-                "space": {key: plain(one) for key, one in each.space.items()},
-            }
-            for each in design.conditional
-        ],
-        "repeat": {key: plain(each) for key, each in design.repeat.items()},
-        "trials": [dict(each) for each in design.settings],
-    }
-    return {"defaults": ["_base_", "_self_"], "goal": design.goal, **{key: each for key, each in space.items() if each}}
+    whole = design.plain()
+    space = {key: whole[key] for key in ("scientific", "nuisance", "conditional", "repeat", "trials") if whole[key]}
+    return {"defaults": ["_base_", "_self_"], "goal": design.goal, **space}

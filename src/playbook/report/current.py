@@ -20,8 +20,9 @@ REPORT = "report"
 
 
 def is_current(study: Study) -> bool:
-    """Whether the page in the study's folder was made from what is there now, by this code."""
-    return made_from(study.path / REPORT / PAGE) == fingerprint(study)
+    """Whether the page in the study's folder, with its summary, was made from what is there now, by this code."""
+    folder = study.path / REPORT
+    return (folder / SUMMARY).exists() and made_from(folder / PAGE) == fingerprint(study)
 
 
 def fingerprint(study: Study) -> str:

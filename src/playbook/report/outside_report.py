@@ -20,8 +20,8 @@ from playbook.report.commands import Commands
 from playbook.report.contents import Contents
 from playbook.report.study_report import write_contents
 from playbook.study.design import Design, Objective
-from playbook.study.grammar import dimension_from_text, word
-from playbook.study.space import Dimension, dimension
+from playbook.study.grammar import read_dimension, word
+from playbook.study.space import Dimension
 
 UNNAMED = "objective"
 """What the objective is called where nobody says."""
@@ -120,12 +120,7 @@ def _space(path: Path) -> dict[str, Dimension]:
         raise InputError(f"space={path}: it cannot be read ({' '.join(str(error).split())})") from None
     if not isinstance(given, dict) or not given:
         raise InputError(f"space={path}: a mapping is needed, such as lr: {{min: 1e-5, max: 0.1, scale: log}}")
-    return {
-        str(key): dimension_from_text(each, f"space.{key}")
-        if isinstance(each, str)
-        else dimension(_numbers(each), f"space.{key}")
-        for key, each in given.items()
-    }
+    return {str(key): read_dimension(_numbers(each), f"space.{key}") for key, each in given.items()}
 
 
 def _numbers(given: object) -> object:

@@ -42,37 +42,22 @@ FINDINGS = "findings.json"
 By = Literal["best", "final"]
 
 
-def write(study_dir: Path) -> Path:
-    """Write the report of a study into its folder, unless it is there; the path of the page.
-
-    Raises:
-        InputError: the folder holds no study.
-    """
-    study = load_study(study_dir)
-    page = study_dir / REPORT / PAGE
-    return page if is_current(study) else write_study(study, contents_of(study, page.parent))
-
-
 def report(study_dir: Path, console: Console | None = None) -> Path:
-    """Write the report of a study unless it is there, and print its summary; the path of the page.
+    """Write the report of a study unless it is there, mirror it to W&B where the trials are, and print its summary.
+
+    The path of the page.
 
     Raises:
         InputError: the folder holds no study.
     """
     study = load_study(study_dir)
-    contents = contents_of(study, study_dir / REPORT)
-    page = write_study(study, contents)
-    show(contents, console)
-    return page
-
-
-def write_study(study: Study, contents: Contents) -> Path:
-    """Write a report into its study's folder, unless it is there, and mirror it to W&B where the trials are."""
     page = study.path / REPORT / PAGE
+    contents = contents_of(study, page.parent)
     if not is_current(study):
         drawn = charts(contents.tables, contents.conditions)
         write_files(contents, drawn, page.parent, fingerprint(study))
         mirror(study, contents, drawn, page)
+    show(contents, console)
     return page
 
 

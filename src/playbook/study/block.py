@@ -6,7 +6,7 @@ packaged study is a starting point, and the command line has the last word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 
 from playbook.config import flatten
 from playbook.errors import InputError
-from playbook.study.design import Conditional, Design, Objective
-from playbook.study.grammar import dimension_from_text
-from playbook.study.space import Choice, Dimension, Value, dimension, size
+from playbook.study.design import TRIALS_AN_ARM, Conditional, Design, Objective
+from playbook.study.grammar import read_dimension
+from playbook.study.space import Choice, Dimension, Value, size
 from playbook.validation import STRICT, show, validate
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,119}$"
@@ -116,18 +116,13 @@ def design_of(block: StudyBlock, given: Given, objective: Objective, budget: int
             if key not in given.sweeps:
                 del space[key]
         space.update({key: swept for key, swept in given.sweeps.items() if key in space})
-    for key, swept in given.sweeps.items():
-        if not any(key in space for space in everywhere):  # conditions may ask for it
-            spaces[roles.get(key, "repeat" if _is_seeds(key, swept) else "nuisance")][key] = swept
+    _take_in(spaces, roles, given.sweeps, everywhere)  # before the conditions, which may ask for it
     arms = 1
     for each in spaces["scientific"].values():
         arms *= size(each) or 1
     budget = budget if budget is not None else block.n_trials
     conditions = list(_conditions(conditional, spaces, given, None if budget is None else budget // arms))
-    held = (*spaces.values(), *(each.space for each in conditions))
-    for key, swept in given.sweeps.items():
-        if not any(key in space for space in held):
-            spaces[roles.get(key, "repeat" if _is_seeds(key, swept) else "nuisance")][key] = swept
+    _take_in(spaces, roles, given.sweeps, (*spaces.values(), *(each.space for each in conditions)))
     if block.conditional and not block.trials and not any(spaces.values()) and not conditions:
         raise InputError(
             "study.conditional: none of its conditions holds here; sweep the key yourself, such as"
@@ -175,7 +170,7 @@ def _conditions(
                     f"study.conditional[{place}].when.{key}: neither a scientific hyperparameter nor a setting;"
                     " a condition on nothing never holds"
                 )
-        if block.from_n_trials > (trials_an_arm if trials_an_arm is not None else 16):
+        if block.from_n_trials > (trials_an_arm if trials_an_arm is not None else TRIALS_AN_ARM):
             continue
         fixed = [key for key in when if key not in spaces["scientific"]]
         if any(settings[key] not in when[key] for key in fixed) or not space:
@@ -210,16 +205,25 @@ def _apply_roles(
             spaces[role][key] = spaces[home].pop(key)
 
 
+def _take_in(
+    spaces: Mapping[str, dict[str, Dimension]],
+    roles: Mapping[str, Any],
+    sweeps: Mapping[str, Dimension],
+    there: Iterable[Mapping[str, Dimension]],
+) -> None:
+    """What is swept and in none of the spaces that are `there` gets its role now."""
+    for key in [key for key in sweeps if not any(key in space for space in there)]:
+        role = roles.get(key, "repeat" if _is_seeds(key, sweeps[key]) else "nuisance")
+        spaces[role][key] = sweeps[key]
+
+
 def _is_seeds(key: str, swept: Dimension) -> bool:
     """`seed=0,1,2` repeats each point."""
     return key == "seed" and isinstance(swept, Choice)
 
 
 def _space(block: Mapping[str, Any], key: str) -> dict[str, Dimension]:
-    return {
-        name: dimension_from_text(each, f"{key}.{name}") if isinstance(each, str) else dimension(each, f"{key}.{name}")
-        for name, each in _entries(block)
-    }
+    return {name: read_dimension(each, f"{key}.{name}") for name, each in _entries(block)}
 
 
 def _entries(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -245,6 +245,10 @@ class Design:
         settings = {arm.name: iter(arm.settings_at(range(counts.get(arm.name, 0)))) for arm in self.arms}
         return [Trial(number, arm.name, next(settings[arm.name])) for number, arm in enumerate(arms)]
 
+    def seed_of(self, trial: Trial) -> Any:
+        """The seed that a trial is given, by its settings or by what is fixed; None where there is none."""
+        return trial.settings.get("seed", self.fixed.get("seed"))
+
     def space_of(self, arm: str) -> Mapping[str, Dimension]:
         """What each hyperparameter of an arm may be, the scientific and repeated ones too."""
         if self.settings:

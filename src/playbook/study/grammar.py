@@ -29,7 +29,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from playbook.errors import InputError
-from playbook.study.space import Choice, Dimension, Float, Int, Scale, Value
+from playbook.study.space import Choice, Dimension, Float, Int, Scale, Value, dimension
 
 SCALES = ("log", "log_one_minus")
 """The tags of an interval; without one it is linear."""
@@ -56,6 +56,15 @@ def dimension_of(override: Override) -> Dimension:
         return _dimension(override)
     except InputError as error:
         raise InputError(f"{override.input_line}: {error}") from None
+
+
+def read_dimension(given: Any, key: str) -> Dimension:
+    """The dimension that stands at `key` in a YAML file: a text in Hydra's grammar, a range, or a list.
+
+    Raises:
+        InputError: the key, what was given and what is allowed.
+    """
+    return dimension_from_text(given, key) if isinstance(given, str) else dimension(given, key)
 
 
 def dimension_from_text(text: str, key: str) -> Dimension:

@@ -63,10 +63,7 @@ class Study:
         def of_result(field: str, kind: pl.DataType) -> pl.Series:
             return pl.Series(field, [getattr(result, field, None) for result in results], dtype=kind)
 
-        seeds = [
-            each.result.seed if each.result else each.trial.settings.get("seed", self.design.fixed.get("seed"))
-            for each in self.outcomes
-        ]
+        seeds = [each.result.seed if each.result else self.design.seed_of(each.trial) for each in self.outcomes]
         table = {
             "trial": pl.Series([each.trial.number for each in self.outcomes], dtype=pl.Int64()),
             "arm": pl.Series([each.trial.arm for each in self.outcomes], dtype=pl.String()),

@@ -155,7 +155,7 @@ class OptunaStore:
     def _about(self, trial: Trial) -> dict[str, Any]:
         """The attributes that a trial has before it has run."""
         repeats = {key: trial.settings[key] for key in self.design.repeat if key in trial.settings}
-        seed = trial.settings.get("seed", self.design.fixed.get("seed"))
+        seed = self.design.seed_of(trial)
         words = trial_words(self.design, trial.settings)
         return {
             **repeats,

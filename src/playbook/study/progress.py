@@ -20,6 +20,7 @@ from playbook.records import CONFIG
 from playbook.study.again import shell_line, trial_words
 from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
+from playbook.study.store import TRIALS
 
 POLL_SECONDS = 0.5
 WRITE_SECONDS = 3.0
@@ -151,5 +152,5 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
                     style="red",
                 )
             )
-    lines.append(Text(f"trials: {folder / 'trials.csv'}"))
+    lines.append(Text(f"trials: {folder / TRIALS}"))
     return Group(*lines)

@@ -184,7 +184,7 @@ def trials_text(design: Design, ended: Iterable[Outcome]) -> str:
     writer.writerow([*TRIAL_COLUMNS, *keys])
     for each in ended:
         result = each.result
-        seed = result.seed if result else each.trial.settings.get("seed", design.fixed.get("seed"))
+        seed = result.seed if result else design.seed_of(each.trial)
         own = (
             each.trial.number,
             each.trial.arm,
