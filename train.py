@@ -3,7 +3,8 @@
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, in_a_study, one_line_errors, open_door, trial_config
+from playbook.cli import one_line_errors, run_cli
+from playbook.compose import CONFIG_DIR, in_a_study, trial_config
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="train")
@@ -17,4 +18,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    open_door(main)
+    run_cli(main)

@@ -22,9 +22,9 @@ from unittest.mock import patch
 
 import torch
 
+from playbook.compose import compose_trial
 from playbook.config import Config
-from playbook.door import compose_trial
-from playbook.records import Table
+from playbook.run_files import Table
 from playbook.training import train
 from playbook.training.checkpoints import SafeCheckpointIO
 from playbook.training.commit import Commits

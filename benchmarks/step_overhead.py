@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from playbook.compose import compose_trial
 from playbook.data import Source, StepLoader, StepOrder, TensorSplit
-from playbook.door import compose_trial
 from playbook.errors import InputError
 from playbook.models import MLP
 from playbook.training import train

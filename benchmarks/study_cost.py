@@ -32,9 +32,9 @@ from time import perf_counter
 import numpy as np
 from scipy.stats import qmc
 
-from playbook.records import RESULT
+from playbook.run_files import RESULT
 from playbook.study.halton import points
-from playbook.study.store import TRIALS
+from playbook.study.study_files import TRIALS
 
 TRAIN = Path(__file__).parents[1] / "train.py"
 TRIAL = ("max_steps=100", "trainer.num_threads=1", "trainer.device=cpu")

@@ -6,7 +6,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, one_line_errors, open_door
+from playbook.cli import one_line_errors, run_cli
+from playbook.compose import CONFIG_DIR
 from playbook.errors import InputError
 
 
@@ -16,8 +17,8 @@ def main(cfg: DictConfig) -> None:
     with one_line_errors():
         folder, storage = Path(str(cfg.study_dir)), cfg.storage
         from playbook.lock import locked
-        from playbook.study.optuna_database import database_url, shown_url
-        from playbook.study.optuna_store import rebuild
+        from playbook.study.optuna_mirror.database import database_url, shown_url
+        from playbook.study.optuna_mirror.mirror import rebuild
 
         if not folder.is_dir():
             raise InputError(f"study_dir={folder}: there is no such folder; give that of a study")
@@ -28,4 +29,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    open_door(main, "rebuild_store")
+    run_cli(main, "rebuild_store")

@@ -5,7 +5,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, one_line_errors, open_door
+from playbook.cli import one_line_errors, run_cli
+from playbook.compose import CONFIG_DIR
 from playbook.errors import InputError
 
 
@@ -17,8 +18,8 @@ def main(cfg: DictConfig) -> None:
         out_dir = studies_dir.parent if cfg.out_dir is None else Path(str(cfg.out_dir))
         from rich.console import Console
 
-        from playbook.records import replace_file
         from playbook.report.registry_page import registry_listing, registry_page
+        from playbook.run_files import replace_file
         from playbook.study.registry import read_registry
 
         registry = read_registry(studies_dir)
@@ -39,4 +40,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    open_door(main, "registry")
+    run_cli(main, "registry")

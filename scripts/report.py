@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict
 
-from playbook.door import CONFIG_DIR, compose_config, one_line_errors, open_door
+from playbook.cli import one_line_errors, run_cli
+from playbook.compose import CONFIG_DIR, compose_config
 from playbook.errors import InputError
 from playbook.validation import STRICT, validate
 
@@ -53,10 +54,10 @@ def main(cfg: DictConfig) -> None:
 
 
 def _study(settings: Settings, study_dir: str) -> Path:
-    from playbook.report.current import REPORT, fingerprint
-    from playbook.report.direction import direction
+    from playbook.analysis.metrics import direction
+    from playbook.report.freshness import REPORT, fingerprint
     from playbook.report.study_report import contents_of, write_contents
-    from playbook.report.summary import show
+    from playbook.report.terminal import show
     from playbook.study.design import Objective
     from playbook.study.load import load_study
 
@@ -78,9 +79,9 @@ def _study(settings: Settings, study_dir: str) -> Path:
 
 
 def _outside(settings: Settings) -> Path:
-    from playbook.report.direction import direction
-    from playbook.report.outside_report import UNNAMED, name_of, outside_contents, outside_tables, write_outside
-    from playbook.report.summary import show
+    from playbook.analysis.metrics import direction
+    from playbook.report.external_report import UNNAMED, name_of, outside_contents, outside_tables, write_outside
+    from playbook.report.terminal import show
     from playbook.study.design import Objective
 
     named = {"trials": settings.trials, "curves": settings.curves, "space": settings.space}
@@ -111,4 +112,4 @@ def _runs_here(words: Sequence[str]) -> bool:
 
 
 if __name__ == "__main__":
-    open_door(main, "report")
+    run_cli(main, "report")

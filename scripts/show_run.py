@@ -5,7 +5,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from playbook.door import CONFIG_DIR, one_line_errors, open_door
+from playbook.cli import one_line_errors, run_cli
+from playbook.compose import CONFIG_DIR
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_DIR, config_name="show_run")
@@ -13,8 +14,8 @@ def main(cfg: DictConfig) -> None:
     """Writes curves.svg and curves.html beside the run's files."""
     with one_line_errors():
         run_dir, out_dir = cfg.run_dir, cfg.out_dir
-        from playbook.report.run_curves import run_curves
-        from playbook.training.run import load_run
+        from playbook.report.charts.run_curves import run_curves
+        from playbook.training.load import load_run
 
         run = load_run(run_dir)
         result = run.result
@@ -34,4 +35,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    open_door(main, "show_run")
+    run_cli(main, "show_run")

@@ -14,8 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from hypothesis import settings
 
+from playbook.cli import run_cli
+from playbook.compose import compose_trial
 from playbook.config import Config
-from playbook.door import compose_trial, open_door
 
 settings.register_profile("playbook", deadline=None)  # how long an example takes is the machine's business
 settings.load_profile("playbook")
@@ -78,7 +79,7 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         capsys.readouterr()
         try:
             with pytest.raises(SystemExit) as end:
-                open_door(train.main)
+                run_cli(train.main)
         finally:
             GlobalHydra.instance().clear()
             Singleton.set_state(singletons)

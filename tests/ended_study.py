@@ -10,15 +10,15 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from playbook.records import EVALS, Result, Table, write_result
+from playbook.run_files import EVALS, Result, Table, write_result
 from playbook.study.design import Conditional, Design, Objective, Trial
 from playbook.study.space import Choice, Float, Int
-from playbook.study.store import Outcome, StudyFile, outcomes, record_crash, write_study
+from playbook.study.study_files import Outcome, StudyFile, outcomes, record_crash, write_study
 
 PLAIN = Design(
     name="plain",
     nuisance={"lr": Float(1e-4, 1.0, "log"), "model.dropout": Float(0.0, 0.5)},
-    words=("data=digits",),
+    overrides=("data=digits",),
     fixed={"seed": 3},
 )
 ARMS = Design(

@@ -137,8 +137,8 @@ def test_other_places_are_refused_before_anything_is_imported(target: object) ->
     "target",
     [
         # Through a module that a trusted module imported.
-        "playbook.records.os.system",
-        "playbook.records.os",
+        "playbook.run_files.os.system",
+        "playbook.run_files.os",
         "playbook.config.json.JSONDecoder",
         "playbook.components.importlib.import_module",
         "torch.nn.modules.linear.math.sqrt",
@@ -147,11 +147,11 @@ def test_other_places_are_refused_before_anything_is_imported(target: object) ->
         # Classes from elsewhere that a trusted module imported by name.
         "playbook.config.Path",
         "playbook.config.BaseModel",
-        "playbook.records.Mapping",
-        "playbook.door.DictConfig",
+        "playbook.run_files.Mapping",
+        "playbook.cli.DictConfig",
         "torch.nn.modules.module.OrderedDict",
         # Functions, instances, modules.
-        "playbook.records.replace_file",
+        "playbook.run_files.replace_file",
         "playbook.load_run",
         "playbook.config.SUPPLIED",
         "playbook.config.NOT_OFFERED",

@@ -16,6 +16,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
 from shipped import SHIPPED
 
+from playbook.compose import compose_config, trial_config
 from playbook.config import (
     NOT_OFFERED,
     NOT_PART_OF_A_TRIAL,
@@ -27,7 +28,6 @@ from playbook.config import (
     load_config,
     read_config,
 )
-from playbook.door import compose_config, trial_config
 from playbook.errors import InputError
 
 
@@ -126,7 +126,7 @@ def test_a_number_reads_back_as_the_same_number(tmp_path: Path, lr: float) -> No
 
 TEXT = {
     "logger.mode": "offline",
-    "task._target_": "playbook.training.tasks.Regression",
+    "task._target_": "playbook.tasks.Regression",
     "objective.metric": "val/loss",
     "objective.mode": "max",
     "model.activation": "gelu",

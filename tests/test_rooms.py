@@ -13,19 +13,27 @@ MAY_IMPORT = {
     "models": set(),
     "lock": {"errors"},
     "validation": {"errors"},
-    "records": {"errors"},
+    "run_files": {"errors"},
     "components": {"errors", "validation"},
     "config": {"errors", "validation", "components"},
     "data": {"errors", "randomness"},
     "optim": {"errors"},
-    "study": {"errors", "randomness", "validation", "records", "config"},
-    "training": {"errors", "randomness", "records", "components", "config", "data", "optim", "lock"},
+    "tasks": {"errors"},
+    "loggers": {"run_files"},
+    "study": {"errors", "randomness", "validation", "run_files", "config"},
+    "training": {
+        *("errors", "randomness", "run_files", "components", "config", "lock"),
+        *("data", "optim", "tasks", "loggers"),
+    },
     "analysis": {"errors", "validation", "study"},
-    "report": {"errors", "validation", "records", "config", "study", "analysis"},
-    "door": {"errors", "validation", "config"},
-    "template": {"errors", "config", "door", "study", "report"},
+    "report": {"errors", "validation", "run_files", "config", "study", "analysis"},
+    "compose": {"errors", "validation", "config"},
+    "cli": {"errors", "validation", "config", "compose"},
+    "training_app": {"errors", "config", "compose", "study", "report"},
 }
-TORCH_FREE = tuple(room for room in MAY_IMPORT if room not in ("data", "models", "optim", "training"))
+TORCH_FREE = tuple(
+    room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")
+)
 
 
 def imports(path: Path) -> set[str]:

@@ -18,13 +18,13 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 if TYPE_CHECKING:
     from playbook.study.load import Study, load_study
-    from playbook.training.run import Run, load_run
+    from playbook.training.load import Run, load_run
 
 __all__ = ["Run", "Study", "load_run", "load_study"]
 
 _HOMES = {
-    "Run": "playbook.training.run",
-    "load_run": "playbook.training.run",
+    "Run": "playbook.training.load",
+    "load_run": "playbook.training.load",
     "Study": "playbook.study.load",
     "load_study": "playbook.study.load",
 }

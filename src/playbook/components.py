@@ -88,7 +88,7 @@ def resolve(target: Any, key: str) -> type:
     """The class behind a dotted path, from a trusted package only.
 
     The prefix is checked before anything is imported, and where the class itself was defined after:
-    `playbook.records.os.system` begins well and ends somewhere else.
+    `playbook.run_files.os.system` begins well and ends somewhere else.
     """
     given = f"{key}._target_={target}"
     if not isinstance(target, str) or not target.startswith(TRUSTED_PREFIXES):

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from playbook.analysis import best_step, overfitting, saturated, still_improving
+from playbook.analysis.rules import best_step, overfitting, saturated, still_improving
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.study.design import ONLY_ARM, Objective
 

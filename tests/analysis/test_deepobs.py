@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from playbook.analysis import boundary, infeasible, stability_edge
-from playbook.analysis.objective import judged
-from playbook.analysis.outside import from_frames
+from playbook.analysis.external import from_frames
+from playbook.analysis.rejudge import rejudge
+from playbook.analysis.rules import boundary, infeasible, stability_edge
 from playbook.study.design import Objective
 from playbook.study.space import Choice, Float
 
@@ -72,7 +72,7 @@ def studies(runs):
         curves = pl.DataFrame(rows, schema=["trial", "step", "metric", "value"], orient="row")
         trials = pl.DataFrame({"trial": range(len(mine)), "lr": [run["learning_rate"] for run in mine]})
         tables = from_frames(trials, curves, None, Objective(metric, "max" if accuracy else "min"))
-        found[problem, optimizer] = judged(tables, metric, tables.objective.mode, by="final")
+        found[problem, optimizer] = rejudge(tables, metric, tables.objective.mode, by="final")
     return found
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from study_tables import study, tables, together
+from synthetic_tables import study, tables, together
 
 from playbook.analysis.isolation import isolation, num_buckets
 from playbook.study.space import Choice, Float, Int

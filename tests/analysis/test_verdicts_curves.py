@@ -11,9 +11,10 @@ from functools import cache
 import numpy as np
 import polars as pl
 import pytest
-from curves import FAULTS, KINDS, UNCLEAR, draw
+from synthetic_curves import FAULTS, KINDS, UNCLEAR, draw
 
-from playbook.analysis import (
+from playbook.analysis.finding import Finding
+from playbook.analysis.rules import (
     best_step,
     late_variance,
     overfitting,
@@ -22,7 +23,6 @@ from playbook.analysis import (
     still_improving,
     train_loss_rising,
 )
-from playbook.analysis.finding import Finding
 from playbook.analysis.tables import Tables
 from playbook.study.design import ONLY_ARM, Objective
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 import pytest
-from study_tables import a_space, study, together
+from synthetic_tables import a_space, study, together
 
-from playbook.analysis import arms, best_of_n, boundary, importance, infeasible, stability_edge
 from playbook.analysis.finding import Finding
+from playbook.analysis.rules import arms, best_of_n, boundary, importance, infeasible, stability_edge
 from playbook.analysis.tables import Tables
 
 DEVELOPMENT, HELD_OUT = 1, 97

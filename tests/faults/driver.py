@@ -80,7 +80,7 @@ class Watch:
 
     def install(self) -> None:
         """Wrap what a run passes through."""
-        from playbook.records import Table
+        from playbook.run_files import Table
         from playbook.training import commit, fit, folder, trial
         from playbook.training.checkpoints import SafeCheckpointIO
         from playbook.training.module import TrialModule

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 
-from playbook.records import CONFIG, EVALS, PREDICTIONS, RESULT, STEPS
+from playbook.run_files import CONFIG, EVALS, PREDICTIONS, RESULT, STEPS
 
 NOT_COMPARED = ("seconds", "output_dir")
 TIMED_COLUMNS = 2

@@ -173,8 +173,8 @@ def test_a_config_with_python_tags_in_the_folder_is_refused(trial_config, unfini
     [
         ("model", {"_target_": "os.mkdir", "path": "{canary}"}),
         ("model", {"_target_": "builtins.eval", "source": "__import__('os').mkdir('{canary}')"}),
-        ("task", {"_target_": "playbook.records.os.mkdir", "path": "{canary}"}),
-        ("task", {"_target_": "playbook.training.tasks.Classification", "metrics": {"x": {"_target_": "os.mkdir"}}}),
+        ("task", {"_target_": "playbook.run_files.os.mkdir", "path": "{canary}"}),
+        ("task", {"_target_": "playbook.tasks.Classification", "metrics": {"x": {"_target_": "os.mkdir"}}}),
         ("logger", {"_target_": "torch.nn.modules.module.warnings.os.mkdir", "path": "{canary}"}),
     ],
 )

@@ -18,8 +18,8 @@ import pytest
 from ended_study import ARMS, PLAIN, begin, end
 
 from playbook.study.design import Design
-from playbook.study.optuna_database import database_url
-from playbook.study.optuna_store import OptunaStore, rebuild
+from playbook.study.optuna_mirror.database import database_url
+from playbook.study.optuna_mirror.mirror import OptunaMirror, rebuild
 
 pytestmark = pytest.mark.integration
 pytest.importorskip("psycopg", reason="psycopg is missing: pip install -e '.[postgresql]'")
@@ -77,12 +77,12 @@ def test_it_has_the_trials_that_sqlite_has(server, tmp_path, design):
     trials = begin(tmp_path, design, 16)
     ended = end(tmp_path, design, trials, crashed={3: "the first time", 5: "for good"})
     for url in (None, server):
-        store = OptunaStore(tmp_path, design, url)
+        store = OptunaMirror(tmp_path, design, url)
         store.add([ended[15], ended[3]])
         store.add(ended)
     again = end(tmp_path, design, [trials[3]])
     for url in (None, server):
-        OptunaStore(tmp_path, design, url).add(again)
+        OptunaMirror(tmp_path, design, url).add(again)
     there = fields(design, server)
     assert len(there) == 16
     assert there == fields(design, database_url(tmp_path))
@@ -96,7 +96,7 @@ SHARED = Design(name="shared", nuisance=PLAIN.nuisance)
 def add_some(folder: str, url: str, numbers: list[int]) -> None:
     """What a process of its own does."""
     trials = SHARED.trials(max(numbers) + 1)
-    store = OptunaStore(Path(folder), SHARED, url)
+    store = OptunaMirror(Path(folder), SHARED, url)
     for number in numbers:
         store.add(end(Path(folder), SHARED, [trials[number]]))
 

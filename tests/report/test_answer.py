@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from playbook.analysis.finding import Finding
+from playbook.analysis.metrics import direction
 from playbook.analysis.tables import Tables
 from playbook.errors import InputError
 from playbook.report.answer import answer
-from playbook.report.direction import direction
 from playbook.study.design import Objective
 from playbook.study.space import Choice, Float
 

@@ -11,16 +11,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from playbook.analysis.finding import Finding, Remedy
 from playbook.report.commands import Commands
-from playbook.study.again import program_of
 from playbook.study.design import Conditional, Design
-from playbook.study.grammar import dimension_of
+from playbook.study.overrides import dimension_of, program_of
 from playbook.study.space import Choice, Float, dimension
 
 PLAIN = Design(
     name="lr",
     goal="What's the best lr?",
     nuisance={"lr": Float(1e-3, 1.0, "log"), "model.activation": Choice(("relu", "gelu"))},
-    words=("optimizer=nesterov", "max_steps=20", "eval_every=10", "logger=none"),
+    overrides=("optimizer=nesterov", "max_steps=20", "eval_every=10", "logger=none"),
 )
 ARMS = Design(
     name="optimizers",
@@ -31,7 +30,7 @@ ARMS = Design(
         Conditional({"optimizer": ("nesterov",)}, {"lr": Float(1e-3, 1.0, "log")}),
         Conditional({"optimizer": ("adam",)}, {"lr": Float(1e-5, 0.1, "log")}),
     ),
-    words=("max_steps=20", "eval_every=10", "logger=none"),
+    overrides=("max_steps=20", "eval_every=10", "logger=none"),
 )
 
 
@@ -106,7 +105,7 @@ def test_scientific_and_repeated_hyperparameters_keep_their_roles(dry_run):
         scientific={"model.width": Choice((16, 32))},
         nuisance={"lr": Float(1e-3, 1.0, "log")},
         repeat={"seed": Choice((0, 1))},
-        words=("logger=none",),
+        overrides=("logger=none",),
     )
     commands = Commands(design, 16, Path("report"))
     plan = dry_run(commands, commands.of(finding("clip_norm=1"))[0])
@@ -154,7 +153,7 @@ def test_sweeps_come_back_as_they_were():
 
 
 def test_an_added_key_keeps_its_plus():
-    design = Design(name="x", nuisance={"task.metrics.a": Choice((1, 2))}, words=("+task.metrics.a=1",))
+    design = Design(name="x", nuisance={"task.metrics.a": Choice((1, 2))}, overrides=("+task.metrics.a=1",))
     commands = Commands(design, 2, Path("report"))
     assert "+task.metrics.a=1,2" in commands.of(finding("clip_norm=1"))[0]
     assert commands.of_trial({"task.metrics.a": 2}) == "python train.py +task.metrics.a=2"
@@ -175,12 +174,12 @@ def test_the_program_that_ran_it(command, program):
 
 
 def test_what_a_file_searches_is_not_fixed_by_the_words_beside_it(dry_run):
-    design = replace(ARMS, words=("+task.metrics.a=1", "optimizer.weight_decay=0.01", "clip_norm=3", "logger=none"))
+    design = replace(ARMS, overrides=("+task.metrics.a=1", "optimizer.weight_decay=0.01", "clip_norm=3", "logger=none"))
     design = replace(design, nuisance={"task.metrics.a": Choice((1, 2))})
     commands = Commands(design, 16, Path("report"))
     (command,) = commands.of(finding("optimizer.weight_decay=tag(log,interval(1e-05,0.1))"))
     assert {"+task.metrics.a=1,2", "clip_norm=3"} <= set(shlex.split(command))
-    design = replace(ARMS, words=("optimizer.weight_decay=0.01", "logger=none"))
+    design = replace(ARMS, overrides=("optimizer.weight_decay=0.01", "logger=none"))
     commands = Commands(design, 16, Path("report"))
     (command,) = commands.of(finding("optimizer.weight_decay=tag(log,interval(1e-05,0.1))"))
     assert "optimizer.weight_decay nuisance 1e-05 to 0.1 log" in dry_run(commands, command)
@@ -199,7 +198,7 @@ def test_no_more_trials_than_a_grid_has_and_no_fewer_than_were_asked_for(n_trial
 
 def test_a_remedy_that_changes_nothing_or_names_what_is_not_there_is_no_command():
     fixed = {"data.in_memory": True, "optimizer.momentum": 0.9, "max_steps": 20}
-    commands = Commands(replace(PLAIN, fixed=fixed, words=("schedule=linear",)), 16, Path("report"))
+    commands = Commands(replace(PLAIN, fixed=fixed, overrides=("schedule=linear",)), 16, Path("report"))
     for words in ("schedule=linear",), ("data.in_memory=true",), ("optimizer.weight_decay=0.1",):
         assert commands.of(finding(*words)) == ()
     for words in ("schedule=cosine",), ("data.in_memory=false",), ("optimizer.momentum=0.5",), ("model.dropout=0.1",):
@@ -208,7 +207,7 @@ def test_a_remedy_that_changes_nothing_or_names_what_is_not_there_is_no_command(
 
 def test_a_whole_grid_stays_one_when_it_grows(dry_run):
     grid = Design(
-        name="grid", nuisance={"lr": Choice((0.1, 0.2)), "model.width": Choice((8, 16))}, words=("logger=none",)
+        name="grid", nuisance={"lr": Choice((0.1, 0.2)), "model.width": Choice((8, 16))}, overrides=("logger=none",)
     )
     whole, part = Commands(grid, 4, Path("report")), Commands(grid, 3, Path("report"))
     wider = finding("lr=0.1,0.2,0.4,0.8")

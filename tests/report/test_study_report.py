@@ -12,8 +12,8 @@ import pytest
 from ended_study import ARMS, PLAIN, begin, end
 
 from playbook.errors import InputError
-from playbook.records import STEPS, Table
 from playbook.report.study_report import contents_of, report, write_contents
+from playbook.run_files import STEPS, Table
 from playbook.study.design import Design, Objective
 from playbook.study.load import load_study
 from playbook.study.space import Choice, Float
@@ -167,7 +167,7 @@ def hostile(folder: Path) -> Path:
         name="hostile",
         goal=f"{HOSTILE} & </title></style></script><!-- {{{{ 7 * 7 }}}}",
         nuisance={"lr": Float(1e-4, 1.0, "log"), HOSTILE: Choice((HOSTILE, "</script><img src=x onerror=alert(1)>"))},
-        words=(f"data={HOSTILE}",),
+        overrides=(f"data={HOSTILE}",),
         fixed={HOSTILE: HOSTILE},
     )
     trials = begin(folder, design, 12)

@@ -9,8 +9,8 @@ import yaml
 from ended_study import PLAIN, begin, end
 from wandb_file import read_wandb_file
 
-from playbook.records import CONFIG, WANDB_ID
 from playbook.report.study_report import contents_of, report
+from playbook.run_files import CONFIG, WANDB_ID
 from playbook.study.load import load_study
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from playbook.study.advice import ADAM_FROM, LEVELS, USUAL, advice, arm_plans, refusals
 from playbook.study.design import Conditional, Design, Objective
-from playbook.study.grammar import dimension_of
+from playbook.study.overrides import dimension_of
 from playbook.study.space import Choice, Float, Int
 
 LR = Float(1e-4, 1.0, "log")
@@ -279,8 +279,8 @@ def test_two_seeds_are_few_and_grids_waste_trials():
 
 
 def test_a_list_of_trials_searches_nothing():
-    assert advice(design(settings=({"lr": 0.1}, {"lr": 0.2})), 2) == []
-    assert [plan.trials for plan in arm_plans(design(settings=({"lr": 0.1}, {"lr": 0.2})), 2)] == [2]
+    assert advice(design(listed_trials=({"lr": 0.1}, {"lr": 0.2})), 2) == []
+    assert [plan.trials for plan in arm_plans(design(listed_trials=({"lr": 0.1}, {"lr": 0.2})), 2)] == [2]
 
 
 def test_the_numbers_of_e2_are_about_three_points_a_dimension():

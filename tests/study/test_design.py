@@ -31,11 +31,11 @@ WIDE = Design(
         ),
     ),
     repeat={"seed": Choice((0, 7))},
-    words=("model=mlp", "data='a b'"),
+    overrides=("model=mlp", "data='a b'"),
     fixed={"max_steps": 100, "clip_norm": None},
     fixed_in={"optimizer=sgd,depth=1": {"eps": 1e-8}},
 )
-LISTED = Design(name="listed", settings=({"lr": 0.1}, {"lr": 0.2, "seed": 1}, {"lr": 0.1, "seed": 1}))
+LISTED = Design(name="listed", listed_trials=({"lr": 0.1}, {"lr": 0.2, "seed": 1}, {"lr": 0.1, "seed": 1}))
 
 LISTS = st.lists(st.sampled_from([None, True, 1, 1.0, "1", [1]]), min_size=1, max_size=4, unique_by=identity).map(
     lambda values: Choice(tuple(values))

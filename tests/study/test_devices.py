@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from joblib import delayed
 
-from hydra_plugins.quasi_random_sweeper import _devices
-from hydra_plugins.quasi_random_sweeper._workers import Workers
+from hydra_plugins.quasi_random_sweeper._launchers import _devices
+from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
 
 WORKER = """
 import sys
-from hydra_plugins.quasi_random_sweeper._devices import claim_device
+from hydra_plugins.quasi_random_sweeper._launchers._devices import claim_device
 
 print(claim_device(int(sys.argv[1])), flush=True)
 assert "torch" not in sys.modules

@@ -15,11 +15,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from joblib import cpu_count, delayed
 from submitit.core.utils import UncompletedJobError
 
-from hydra_plugins.quasi_random_sweeper import _launching
-from hydra_plugins.quasi_random_sweeper._launching import Parallelism, launch, parallelism
-from hydra_plugins.quasi_random_sweeper._slurm import QueueWatcher, awaited
-from hydra_plugins.quasi_random_sweeper._workers import Workers
-from playbook.door import compose_config
+from hydra_plugins.quasi_random_sweeper._launchers import _launch
+from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
+from hydra_plugins.quasi_random_sweeper._launchers._launch import Parallelism, launch, parallelism
+from hydra_plugins.quasi_random_sweeper._launchers._slurm import QueueWatcher, awaited
+from playbook.compose import compose_config
 
 
 def end(number: int) -> JobReturn:
@@ -81,7 +81,7 @@ import os, signal, sys, time
 import polars  # as in a sweep: its handler of SIGINT restarts a wait for a lock
 from pathlib import Path
 from joblib import delayed
-from hydra_plugins.quasi_random_sweeper._workers import Workers
+from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
 
 folder = Path(sys.argv[1])
 
@@ -259,5 +259,5 @@ def test_parallelism_of_ray(monkeypatch, init, remote, expected):
     """Without Ray's plugin, which is not always installed."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     target = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
-    block = _launching.OmegaConf.create({"_target_": target, "ray": {"init": init, "remote": remote}})
+    block = _launch.OmegaConf.create({"_target_": target, "ray": {"init": init, "remote": remote}})
     assert parallelism(block) == expected

@@ -10,9 +10,9 @@ from ended_study import ARMS, DIVERGES_FROM, EVALUATED, PLAIN, begin, end
 
 import playbook
 from playbook.errors import InputError
-from playbook.records import EVALS, STEPS, Table
+from playbook.run_files import EVALS, STEPS, Table
 from playbook.study.load import column
-from playbook.study.store import last_crash, record_crash
+from playbook.study.study_files import last_crash, record_crash
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import optuna
 import pytest
 from ended_study import ARMS, DIVERGES_FROM, begin, end
 
-from playbook.study.optuna_database import database_url
-from playbook.study.optuna_store import OptunaStore
+from playbook.study.optuna_mirror.database import database_url
+from playbook.study.optuna_mirror.mirror import OptunaMirror
 
 dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is missing: pip install -e '.[dev]'")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -40,7 +40,7 @@ def site(tmp_path):
     """The address of a dashboard of a study with trials that completed, diverged, crashed and wait; its folder."""
     trials = begin(tmp_path, ARMS, 12)
     ended = end(tmp_path, ARMS, [*trials[:8], *trials[10:]], crashed={4: "no such kernel"})
-    OptunaStore(tmp_path, ARMS).add(ended)
+    OptunaMirror(tmp_path, ARMS).add(ended)
     storage = optuna.storages.RDBStorage(database_url(tmp_path))
     server = make_server("127.0.0.1", 0, dashboard.wsgi(storage), Server, Silent)
     thread = threading.Thread(target=server.serve_forever)

@@ -8,12 +8,12 @@ import pytest
 from omegaconf import OmegaConf
 from shipped import SHIPPED
 
+from playbook.compose import CONFIG_DIR, compose_config, compose_trial
 from playbook.config import Config, flatten
-from playbook.door import CONFIG_DIR, compose_config, compose_trial
 from playbook.study.advice import USUAL, advice, refusals
-from playbook.study.block import Given, design_of, read_block
+from playbook.study.config import CommandLine, design_of, read_study_config
 from playbook.study.design import Design, Objective
-from playbook.study.grammar import word
+from playbook.study.overrides import as_override
 from playbook.study.space import Float
 
 FILES = sorted(path for path in (Path(CONFIG_DIR) / "study").glob("*.yaml") if path.stem != "_base_")
@@ -34,8 +34,8 @@ def packaged(study: str, *words: str) -> tuple[Design, int]:
     plain = OmegaConf.to_container(cfg.study, resolve=True)
     assert isinstance(plain, dict)
     settings = dict(flatten(OmegaConf.to_container(cfg, resolve=False))) | dict(cfg.hydra.runtime.choices)
-    block = read_block(plain)
-    design = design_of(block, Given({}, frozenset(), settings), Objective(), None)
+    block = read_study_config(plain)
+    design = design_of(block, CommandLine({}, frozenset(), settings), Objective(), None)
     fixed = trial_of(cfg.hydra.runtime.choices.optimizer).identity()
     fixed = {key: value for key, value in fixed.items() if key not in design.parameters}
     return design.with_fixed(fixed, {}), block.n_trials or design.default_n_trials
@@ -84,7 +84,9 @@ def test_what_is_searched_has_its_default_in_the_range(optimizer):
     for key, dimension in design.arms[0].space.items():
         assert 0 <= dimension.position(default[key]) < 1, key
     (trial,) = design.trials(1)
-    config = compose_trial(f"optimizer={optimizer}", *(word(key, value) for key, value in trial.settings.items()))
+    config = compose_trial(
+        f"optimizer={optimizer}", *(as_override(key, value) for key, value in trial.settings.items())
+    )
     assert config.identity() == {**default, **trial.settings}
 
 

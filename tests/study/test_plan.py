@@ -19,7 +19,7 @@ FIXED = {
     "optimizer._target_": "playbook.optim.Nesterov",
     "optimizer.momentum": 0.9,
     "seed": 0,
-    "task._target_": "playbook.training.tasks.Classification",
+    "task._target_": "playbook.tasks.Classification",
     "task.metrics": {},
     "trainer.device": "auto",
     "objective.metric": "val/error",
@@ -136,13 +136,13 @@ def test_names_are_text_and_not_markup():
 
 
 def test_a_list_of_trials_is_shown_as_it_is():
-    design = Design("again", settings=({"lr": 0.1, "seed": 1}, {"lr": 0.2, "model.norm": None}))
+    design = Design("again", listed_trials=({"lr": 0.1, "seed": 1}, {"lr": 0.2, "model.norm": None}))
     text = Plan(design, 2).text()
     assert row(text, "Trial") == ["Trial", "lr", "seed", "model.norm"]
     assert row(text, "0 ") == ["0", "0.1", "1"]
     assert row(text, "1 ") == ["1", "0.2", "null"]
     assert "Advice" not in text
-    assert "and 88 more" in Plan(Design("many", settings=tuple({"lr": i / 10} for i in range(100))), 100).text()
+    assert "and 88 more" in Plan(Design("many", listed_trials=tuple({"lr": i / 10} for i in range(100))), 100).text()
 
 
 def test_a_grid_that_is_tried_whole_has_no_density():

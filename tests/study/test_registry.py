@@ -16,12 +16,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from playbook.door import open_door
+from playbook.cli import run_cli
 from playbook.report.registry_page import registry_listing, registry_page
 from playbook.study.design import Design, Objective
 from playbook.study.registry import read_registry
 from playbook.study.space import Choice, Float
-from playbook.study.store import StudyFile, write_study
+from playbook.study.study_files import StudyFile, write_study
 
 ROOT = Path(__file__).parents[2]
 LR = Float(1e-4, 1.0, "log")
@@ -41,7 +41,7 @@ def write(folder: Path, design: Design, rows: str = "", **file) -> None:
 def studies(tmp_path):
     """Three studies: one well on its way, one of another mode, one that has just begun."""
     root = tmp_path / "outputs" / "studies"
-    first = Design("first", goal="Which lr?", nuisance={"lr": LR}, words=("optimizer=adam", "model.norm=null"))
+    first = Design("first", goal="Which lr?", nuisance={"lr": LR}, overrides=("optimizer=adam", "model.norm=null"))
     rows = "0,all,complete,0.2,10,0,1\n1,all,complete,0.1,20,0,1\n2,all,infeasible,,,0,1\n3,all,crashed,,,,1\n"
     environment = {"commit": "0123456789abcdef", "uncommitted_changes": True}
     write(root / "first", first, rows, environment=environment)
@@ -189,7 +189,7 @@ def test_the_page_links_to_the_files_from_where_it_stands(studies, tmp_path):
 
 def test_hostile_text_stays_text(tmp_path):
     attack = "</style></article><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
-    design = Design(attack, Objective(attack), goal=attack, nuisance={"lr": Choice((attack, "b"))}, words=(attack,))
+    design = Design(attack, Objective(attack), goal=attack, nuisance={"lr": Choice((attack, "b"))}, overrides=(attack,))
     folder = tmp_path / 'a"><script>'
     write(folder, design, "0,all,complete,0.1,1,0,x\n", n_trials=2, created=attack, environment={"commit": attack})
     (folder / "notes.md").write_text(attack)
@@ -242,7 +242,7 @@ def door(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["registry.py", *words])
         try:
             with pytest.raises(SystemExit) as end:
-                open_door(script.main, "registry")
+                run_cli(script.main, "registry")
         finally:
             GlobalHydra.instance().clear()
         return end.value.code, capsys.readouterr()

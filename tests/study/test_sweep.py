@@ -18,12 +18,12 @@ import yaml
 from command import ROOT, Door, python
 from rich.console import Console
 
-from playbook.study.block import StudyBlock
+from playbook.study.config import StudyConfig
 from playbook.study.design import Design
 from playbook.study.ledger import Ledger
 from playbook.study.progress import Watch
 from playbook.study.space import Choice
-from playbook.study.store import outcome, read_study
+from playbook.study.study_files import outcome, read_study
 
 SHORT = ("logger=none", "max_steps=20", "eval_every=10", "trainer.num_threads=1", "trainer.device=cpu")
 LR = "lr=tag(log,interval(1e-4,1e-1))"
@@ -99,10 +99,10 @@ def test_a_trial_can_be_run_again_by_its_command(door: Door, tmp_path: Path) -> 
     assert door("-m", "optimizer=adam", LR, "study.name=a", "study.n_trials=2", *SHORT).code == 0
     study = read_study(tmp_path / "outputs" / "studies" / "a")
     assert study is not None
-    from playbook.study.grammar import word
+    from playbook.study.overrides import as_override
 
     trial = study.design.trials(2)[1]
-    words = [*study.design.words, *(word(key, value) for key, value in trial.settings.items())]
+    words = [*study.design.overrides, *(as_override(key, value) for key, value in trial.settings.items())]
     assert door(*words, "output_dir=again").code == 0
     for name in ("evals.csv",):
         there = tmp_path / "outputs" / "studies" / "a" / trial.folder / name
@@ -188,7 +188,7 @@ REFUSED = [
     ("lr=0.1,0.2 study.name=a,b", ["study.name=a,b", "one value"]),
     ("lr=0.1,0.2 study.nmae=a seed=0,1", ["study.nmae=a", "did you mean study.name"]),
     ("lr=0.1,0.2 study.storage=foo", ["study.storage=foo", "the URL of a database"]),
-    ("lr=0.1,0.2 study.project=foo.Bar", ["study.project=foo.Bar", "a class"]),
+    ("lr=0.1,0.2 study.app=foo.Bar", ["study.app=foo.Bar", "a class"]),
     ("lr=0.1,0.2 hydra/launcher=joblib hydra.launcher.n_jobs=0", ["hydra.launcher", "n_jobs"]),
     ("lr=0.1,0.2 --cfg job", ["--multirun --cfg", "one of them"]),
     ("study=learning_rate optimizer=adam,sgd", ["conditional", "study.roles.optimizer=scientific"]),
@@ -335,7 +335,7 @@ def test_the_threads_of_a_study_are_fixed_when_it_begins(
 
 def test_the_block_in_conf_has_the_defaults_of_the_code() -> None:
     shipped = yaml.safe_load((ROOT / "conf" / "study" / "_base_.yaml").read_text())
-    code = StudyBlock().model_dump()
+    code = StudyConfig().model_dump()
     assert shipped == {key: value for key, value in code.items() if key != "project"}
 
 

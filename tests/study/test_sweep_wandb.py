@@ -18,8 +18,8 @@ from wandb_file import OfflineRun, read_wandb_file
 from wandb_server import serve
 
 import playbook
-from playbook import template
-from playbook.training import wandb_mirror
+from playbook import training_app
+from playbook.loggers import wandb as wandb_logger
 
 LRS = "lr=0.01,0.1"
 SHORT = ("model.width=8", "max_steps=10", "eval_every=5", "trainer.num_threads=1", "trainer.device=cpu")
@@ -38,13 +38,13 @@ def no_account(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("NETRC", str(home / "netrc"))
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115
-    monkeypatch.setattr(wandb_mirror, "_unreachable", False)
-    monkeypatch.setattr(template.Template, "finish", lambda *_: [])
-    template._wandb_does_not_answer.cache_clear()
+    monkeypatch.setattr(wandb_logger, "_unreachable", False)
+    monkeypatch.setattr(training_app.TrainingApp, "finish", lambda *_: [])
+    training_app._wandb_does_not_answer.cache_clear()
     wandb.teardown()
     yield
     wandb.teardown()
-    template._wandb_does_not_answer.cache_clear()
+    training_app._wandb_does_not_answer.cache_clear()
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_server_that_refuses_means_offline_and_one_line(
 
 
 def test_a_server_that_never_answers_is_asked_once(door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(training_app, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     with never_answers() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)

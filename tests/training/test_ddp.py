@@ -28,7 +28,7 @@ from run_state import final_state
 import playbook
 from playbook.data import StepLoader
 from playbook.errors import InputError
-from playbook.training import ranks, train
+from playbook.training import distributed, train
 from playbook.training.checkpoints import step_of
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +50,8 @@ TRIAL = (
 def _quick_ranks() -> Iterator[None]:
     multiprocessing.set_forkserver_preload(["playbook.training", "playbook.data", "playbook.models", "playbook.optim"])
     with pytest.MonkeyPatch.context() as patch:
-        quick = functools.partial(ranks.start_processes, start_method="forkserver")
-        patch.setattr(ranks, "start_processes", lambda *a, **k: quick(*a, **{**k, "start_method": "forkserver"}))
+        quick = functools.partial(distributed.start_processes, start_method="forkserver")
+        patch.setattr(distributed, "start_processes", lambda *a, **k: quick(*a, **{**k, "start_method": "forkserver"}))
         yield
 
 

@@ -15,8 +15,8 @@ import pytest
 from conftest import config_of
 from run_state import final_state, snapshot
 
+from playbook.cli import one_line_errors
 from playbook.config import Config
-from playbook.door import one_line_errors
 from playbook.errors import InputError
 from playbook.training import train
 from playbook.training.checkpoints import step_of, verify

@@ -11,12 +11,12 @@ import pytest
 import torch
 from run_state import final_state, kill, kill_at, snapshot
 
-from playbook.door import one_line_errors
+from playbook.cli import one_line_errors
 from playbook.errors import InputError
 from playbook.training import device as device_of_a_trial
 from playbook.training import train, trial
-from playbook.training.code import code_of
-from playbook.training.ranks import Rank
+from playbook.training.code_hash import code_of
+from playbook.training.distributed import Rank
 
 TRIAL = ("model.width=8", "model.dropout=0.2", "lr=0.1")
 ELSEWHERE = [

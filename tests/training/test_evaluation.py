@@ -9,8 +9,8 @@ from pytorch_lightning.plugins.precision.precision import Precision
 from torch import nn
 
 from playbook.data import PassLoader, TensorSplit
+from playbook.tasks import Classification, Regression
 from playbook.training.evaluation import evaluate
-from playbook.training.tasks import Classification, Regression
 
 NUM_EXAMPLES = 11
 BATCH_SIZES = [1, 4, 11, 100]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from plain_loop import plain_run
 
+from playbook.loggers.base import RunLogger
 from playbook.models import MLP
 from playbook.training import commit, train
-from playbook.training.mirror import NoMirror
 
 NUM_VALIDATION = 359
 
@@ -112,7 +112,7 @@ def own_interrupt_handler():
 def test_any_other_exception_is_a_crash(trial_config, tmp_path, monkeypatch, error):
     failing_at(monkeypatch, 6, error)
     closed = []
-    monkeypatch.setattr(NoMirror, "close", lambda _self, result: closed.append(result))
+    monkeypatch.setattr(RunLogger, "close", lambda _self, result: closed.append(result))
     with pytest.raises(type(error)):
         train(trial_config("model.width=8"), verbose=False)
     assert not (tmp_path / "run" / "result.json").exists()

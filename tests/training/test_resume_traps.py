@@ -25,7 +25,7 @@ from run_state import final_state, kill, kill_at
 from torch.utils.data import DataLoader
 
 import playbook
-from playbook.records import EVALS, STEPS, read_table
+from playbook.run_files import EVALS, STEPS, read_table
 from playbook.training import commit, train, trial
 from playbook.training.checkpoints import step_of
 from playbook.training.module import TrialModule

@@ -11,8 +11,8 @@ import torch
 from image_files import CIFAR_RECORDS, write_cifar, write_fashion
 from shipped import SHIPPED
 
+from playbook.compose import CONFIG_DIR, compose_config
 from playbook.data import formats
-from playbook.door import CONFIG_DIR, compose_config
 
 OPTIONS = [(group, name) for group, names in SHIPPED.items() for name in names]
 STEPS = ["max_steps=3", "eval_every=2", "warmup_steps=1", "batch_size=8"]

@@ -23,11 +23,11 @@ from run_state import final_state
 from torch.utils.data import DataLoader
 
 from playbook.config import Config
-from playbook.records import STEPS, read_table
+from playbook.run_files import STEPS, read_table
 from playbook.training import train
 from playbook.training.checkpoints import step_of
-from playbook.training.interrupts import SIGNALS, Interrupts
 from playbook.training.module import TrialModule
+from playbook.training.signals import SIGNALS, Interrupts
 
 ROOT = Path(__file__).parents[2]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGUSR2: 143}

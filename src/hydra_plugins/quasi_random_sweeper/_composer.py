@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from hydra_plugins.quasi_random_sweeper._refusals import refuse_no_options
 from playbook.config import flatten
-from playbook.study.again import trial_words
+from playbook.study.app import App
 from playbook.study.design import Design
-from playbook.study.project import Project
+from playbook.study.overrides import trial_overrides
 from playbook.study.space import Choice, Dimension, Value
 
 
@@ -54,10 +54,10 @@ class Compositions:
 class Composer:
     """Composes what the words of a sweep say; `master` is the config that Hydra composed for the sweep itself."""
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig, project: Project) -> None:
+    def __init__(self, loader: ConfigLoader, master: DictConfig, app: App) -> None:
         self._loader = loader
         self._master = master
-        self._project = project
+        self._app = app
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(self, words: Sequence[str]) -> DictConfig:
@@ -72,9 +72,12 @@ class Composer:
         choices: Mapping[str, Any] = self._master.hydra.runtime.choices
         groups = tuple(key for key in design.parameters if key in choices)
         refuse_no_options(design, groups)
-        if design.settings:
-            named = {*groups, *set.intersection(*(set(each) for each in design.settings))}  # by all: they are set again
-            candidates = [{key: value for key, value in each.items() if key in named} for each in design.settings]
+        if design.listed_trials:
+            named = {
+                *groups,
+                *set.intersection(*(set(each) for each in design.listed_trials)),
+            }  # by all: they are set again
+            candidates = [{key: value for key, value in each.items() if key in named} for each in design.listed_trials]
         else:
             candidates = [
                 {**arm.settings_at([0])[0], **options} for arm in design.arms for options in _options(arm.space, groups)
@@ -83,20 +86,22 @@ class Composer:
         found = Compositions(design.parameters, groups, by_label)
         for settings in candidates:
             if (label := found.label(settings)) not in by_label:
-                by_label[label] = self._project.composed(self.compose(trial_words(design, settings)))
+                by_label[label] = self._app.composed(self.compose(trial_overrides(design, settings)))
         return found
 
     def with_fixed(self, design: Design) -> Design:
         """The design with what its words fix; each trial of a list with all that the others name."""
         compositions = self.compositions(design)
-        if design.settings:
+        if design.listed_trials:
             options = {key: self._master.hydra.runtime.choices[key] for key in compositions.groups}
-            design = replace(design, settings=tuple(compositions.whole(each, options) for each in design.settings))
+            design = replace(
+                design, listed_trials=tuple(compositions.whole(each, options) for each in design.listed_trials)
+            )
         blocks = tuple(f"{key}." for key in design.parameters if key not in compositions.groups)
         flat = {
             label: {
                 key: value
-                for key, value in self._project.identity(plain).items()
+                for key, value in self._app.identity(plain).items()
                 if key not in design.parameters and not key.startswith(blocks)
             }
             for label, plain in compositions.by_label.items()

@@ -13,10 +13,10 @@ from playbook.config import difference, flatten
 from playbook.errors import InputError
 from playbook.lock import LOCK
 from playbook.study.design import Design
-from playbook.study.grammar import sweep_word
 from playbook.study.ledger import Ledger
+from playbook.study.overrides import sweep_override
 from playbook.study.space import Choice, Dimension, Float, Int, Value
-from playbook.study.store import STUDY, StudyFile
+from playbook.study.study_files import STUDY, StudyFile
 from playbook.validation import show
 
 
@@ -27,7 +27,7 @@ def with_origin(lines: str, space: Mapping[str, Dimension]) -> str:
         dimension = space.get(line.partition("=")[0])
         if isinstance(dimension, Float | Int):
             key = line.partition("=")[0]
-            line += f"; it comes from {sweep_word(key, dimension)}"
+            line += f"; it comes from {sweep_override(key, dimension)}"
             if isinstance(dimension, Float) and "whole number" in line:
                 line += f", whole numbers from int(interval({math.ceil(dimension.low)},{math.floor(dimension.high)}))"
         said.append(line)
@@ -35,7 +35,7 @@ def with_origin(lines: str, space: Mapping[str, Dimension]) -> str:
 
 
 def refuse_no_url(storage: str) -> None:
-    from playbook.study.optuna_database import shown_url  # SQLAlchemy is a fifth of a second
+    from playbook.study.optuna_mirror.database import shown_url  # SQLAlchemy is a fifth of a second
 
     try:
         shown_url(storage)
@@ -52,7 +52,7 @@ def refuse_interpolation(line: str, swept: Dimension) -> None:
 def refuse_no_options(design: Design, groups: Sequence[str]) -> None:
     """`model={width:8},mlp`, `experiment=null,mine`: a group has options, by their names."""
     spaces = (design.scientific, design.nuisance, design.repeat, *(each.space for each in design.conditional))
-    given: list[tuple[str, Value]] = [pair for each in design.settings for pair in each.items()]
+    given: list[tuple[str, Value]] = [pair for each in design.listed_trials for pair in each.items()]
     for key, each in (pair for space in spaces for pair in space.items()):
         given += [(key, value) for value in (each.values if isinstance(each, Choice) else (each.low, each.high))]
     for key, value in given:
@@ -65,8 +65,8 @@ def refuse_no_options(design: Design, groups: Sequence[str]) -> None:
 
 def refuse_changed_design(folder: Path, there: Design, here: Design) -> None:
     lines = difference(_compared(there), _compared(here))
-    both = min(len(there.settings), len(here.settings))
-    if there.settings[:both] != here.settings[:both]:
+    both = min(len(there.listed_trials), len(here.listed_trials))
+    if there.listed_trials[:both] != here.listed_trials[:both]:
         lines.append("trials: the list begins otherwise there")
     if lines:
         raise InputError(
@@ -93,7 +93,7 @@ def refused_alike(ledger: Ledger, n_trials: int) -> str | None:
 
 def fingerprint(design: Design) -> str:
     told_apart = _compared(design) | {
-        f"trials.0.{key}": value for each in design.settings[:1] for key, value in each.items()
+        f"trials.0.{key}": value for each in design.listed_trials[:1] for key, value in each.items()
     }
     text = json.dumps(told_apart, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from hydra_plugins.quasi_random_sweeper._impl import StudySweep
+    from hydra_plugins.quasi_random_sweeper._core import StudySweep
 
 
 @dataclass
@@ -21,7 +21,7 @@ class QuasiRandomSweeperConf:
     """`hydra/sweeper=quasi_random`: by default what the app's own config says of its study, if anything."""
 
     _target_: str = "hydra_plugins.quasi_random_sweeper.quasi_random_sweeper.QuasiRandomSweeper"
-    # The keys are those of playbook.study.block.StudyBlock, all with a default.
+    # The keys are those of playbook.study.config.StudyConfig, all with a default.
     study: Any = "${oc.select:study,{}}"
     # Each study has a folder of its name in here; Hydra's sweep.dir is set to it.
     studies_dir: str = "${oc.select:output_root,.}/studies"
@@ -45,7 +45,7 @@ class QuasiRandomSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
-        from hydra_plugins.quasi_random_sweeper._impl import StudySweep
+        from hydra_plugins.quasi_random_sweeper._core import StudySweep
 
         self._sweep = StudySweep(
             hydra_context=hydra_context,

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from playbook.analysis.position import is_number
-from playbook.analysis.scores import comparable, losses
+from playbook.analysis.regret import comparable, losses
 from playbook.analysis.tables import Tables
 from playbook.study.space import Choice, Dimension, Float, Int, size
 from playbook.validation import show

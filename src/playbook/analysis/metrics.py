@@ -6,8 +6,10 @@ A name is read as words (`train/eval_loss` → train, eval, loss), so that every
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from playbook.analysis.tables import Tables
+from playbook.errors import InputError
 
 TRAINING = frozenset({"train", "training", "trn", "tr"})
 VALIDATION = frozenset({"val", "valid", "validation", "dev", "eval", "test", "heldout"})
@@ -85,3 +87,20 @@ def _on_training_data(tables: Tables) -> str | None:
 
 def _measured(tables: Tables) -> list[str]:
     return sorted(tables.curves["metric"].unique().to_list()) if len(tables.curves) else []
+
+
+LESS = frozenset({"error", "err", "errors", "perplexity", "ppl", "mae", "rmse"})
+MORE = frozenset({"accuracy", "acc", "f1", "auc", "auroc", "precision", "recall", "score", "bleu", "r2", "map", "iou"})
+
+
+def direction(metric: str) -> Literal["min", "max"]:
+    """`min` for losses and errors, `max` for accuracies and scores.
+
+    Raises:
+        InputError: its name does not say.
+    """
+    said = set(words(metric))
+    less, more = is_loss(metric) or bool(said & LESS), bool(said & MORE)
+    if less == more:
+        raise InputError(f"objective.metric={metric}: is less of it better, or more? add objective.mode=min or max")
+    return "min" if less else "max"

@@ -8,7 +8,7 @@ from typing import TypeGuard
 import numpy as np
 import polars as pl
 
-from playbook.analysis.scores import Values
+from playbook.analysis.regret import Values
 from playbook.study.space import Choice, Dimension, Float, Int
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from playbook.analysis.scores import comparable
+from playbook.analysis.regret import comparable
 from playbook.analysis.tables import Tables
 
 OF_REPEATS = ("_mean", "_count", "_variance")

@@ -13,7 +13,7 @@ from playbook.data.loader import PassLoader, StepLoader
 from playbook.data.order import StepOrder, step_indices
 from playbook.data.source import Source, TensorSource
 from playbook.data.split import Batch, DatasetSplit, Split, SplitName, StoredSplit, TensorSplit
-from playbook.data.splits import SKEW_LIMIT, fixed_sample, skew, split_indices
+from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew, split_indices
 
 __all__ = [
     "CIFAR10",

@@ -16,7 +16,7 @@ from torch import Tensor
 from playbook.data.augment import CropFlip
 from playbook.data.source import TensorSource
 from playbook.data.split import SplitName
-from playbook.data.splits import Fraction, split_indices
+from playbook.data.stratify import Fraction, split_indices
 from playbook.errors import InputError
 
 _Prefix = Literal["", "val_", "test_"]

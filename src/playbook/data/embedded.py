@@ -15,7 +15,7 @@ from torch import Tensor
 
 from playbook.data.source import TensorSource
 from playbook.data.split import SplitName
-from playbook.data.splits import Fraction, split_indices
+from playbook.data.stratify import Fraction, split_indices
 
 
 class _Embedded(TensorSource):

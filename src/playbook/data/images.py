@@ -20,7 +20,7 @@ from playbook.data.files import DataFolder, RemoteFile
 from playbook.data.formats import read_cifar, read_cifar_archive, read_idx_pair
 from playbook.data.source import TensorSource
 from playbook.data.split import SplitName
-from playbook.data.splits import Fraction, split_indices
+from playbook.data.stratify import Fraction, split_indices
 from playbook.errors import InputError
 
 

@@ -18,8 +18,8 @@ from functools import cached_property
 from torch import Tensor
 
 from playbook.data.augment import Augmentation
-from playbook.data.normalisation import Normalisation
 from playbook.data.split import Split, SplitName, StoredSplit, TensorSplit
+from playbook.data.standardisation import Normalisation
 
 
 class Source(ABC):

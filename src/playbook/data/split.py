@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from playbook.data.normalisation import Normalisation
+from playbook.data.standardisation import Normalisation
 from playbook.errors import InputError
 
 SplitName = Literal["train", "val", "test"]

@@ -9,10 +9,8 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from playbook.models.activations import Activation, activation_layer
-from playbook.models.block import Block, NormPlacement, ResidualInit, check_residual_keys
-from playbook.models.initialisation import initialised
-from playbook.models.normalisation import Norm, Normalisation
+from playbook.models.layers import Activation, Norm, Normalisation, activation_layer, initialised
+from playbook.models.residual_block import Block, NormPlacement, ResidualInit, check_residual_keys
 
 
 class MLP(nn.Module):

@@ -9,11 +9,8 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from playbook.models.activations import Activation, activation_layer
-from playbook.models.block import Block, NormPlacement, ResidualInit
-from playbook.models.images import image_channels
-from playbook.models.initialisation import initialised
-from playbook.models.normalisation import Norm, Normalisation
+from playbook.models.layers import Activation, Norm, Normalisation, activation_layer, image_channels, initialised
+from playbook.models.residual_block import Block, NormPlacement, ResidualInit
 
 _STEM_CHANNELS = 16
 _STAGE_CHANNELS = (16, 32, 64)  # times the widening factor

@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from playbook.analysis.arms import Comparison, comparisons
 from playbook.analysis.finding import Finding
 from playbook.analysis.repeats import OF_REPEATS, settings
+from playbook.analysis.rules.arms import Comparison, comparisons
 from playbook.analysis.tables import Tables
-from playbook.report.axes import settings_of
-from playbook.report.trial_rows import brief
+from playbook.report.charts.axes import settings_of
+from playbook.report.charts.trial_rows import brief
 
 _DOUBTS = {
     "space_boundary": "its best {parameter} lies at the edge of the range, so better ones may lie beyond",

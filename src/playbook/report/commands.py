@@ -16,9 +16,15 @@ import yaml
 
 from playbook.analysis.finding import Finding, Remedy
 from playbook.errors import InputError
-from playbook.study.again import DEFAULT_PROGRAM, shell_line, trial_words
 from playbook.study.design import Conditional, Design
-from playbook.study.grammar import dimension_from_text, sweep_word, word
+from playbook.study.overrides import (
+    DEFAULT_PROGRAM,
+    as_override,
+    dimension_from_text,
+    shell_line,
+    sweep_override,
+    trial_overrides,
+)
 from playbook.study.space import Dimension, Value
 
 N_TRIALS = "study.n_trials"
@@ -48,7 +54,7 @@ class Commands:
 
     def of_trial(self, settings: Mapping[str, Value], words: Sequence[str] = ()) -> str:
         """One trial of the study by itself, with further words."""
-        return shell_line("python", self.program, *_merged(trial_words(self.design, settings), words))
+        return shell_line("python", self.program, *_merged(trial_overrides(self.design, settings), words))
 
     def _possible(self, remedy: Remedy) -> Remedy | None:
         """The remedy as this study can have it.
@@ -79,11 +85,11 @@ class Commands:
 
     def _said(self, key: str) -> str | None:
         """What a command line would say that a key is now; None where it is searched, or nobody knows."""
-        said = {match["key"]: match["text"] for each in self.design.words if (match := _WORD.match(each))}
+        said = {match["key"]: match["text"] for each in self.design.overrides if (match := _WORD.match(each))}
         if key in self.design.parameters:
             return None
         fixed = self.design.fixed
-        return said.get(key) or (word(key, fixed[key]).partition("=")[2] if key in fixed else None)
+        return said.get(key) or (as_override(key, fixed[key]).partition("=")[2] if key in fixed else None)
 
     def _of_remedy(self, remedy: Remedy, arm: str | None) -> str:
         if remedy.what == "command":
@@ -106,16 +112,16 @@ class Commands:
         swept = {**design.scientific, **design.nuisance, **design.repeat}
         roles = [f"study.roles.{key}=scientific" for key in design.scientific]
         roles += [f"study.roles.{key}=repeat" for key in design.repeat if key != "seed"]
-        own = [sweep_word(key, each) for key, each in swept.items()]
-        return _merged([*_merged(design.words, own), *roles, *self._study_keys(name)], words)
+        own = [sweep_override(key, each) for key, each in swept.items()]
+        return _merged([*_merged(design.overrides, own), *roles, *self._study_keys(name)], words)
 
     def _study_keys(self, name: str) -> list[str]:
         design = self.design
-        goal = [word("study.goal", design.goal)] if design.goal else []
-        seed = [word("study.seed", design.seed)] if design.seed else []
+        goal = [as_override("study.goal", design.goal)] if design.goal else []
+        seed = [as_override("study.seed", design.seed)] if design.seed else []
         # Where all of a grid was run, all of the next one is: its size may be another.
         n_trials = [] if design.size == self.n_trials else [f"{N_TRIALS}={self.n_trials}"]
-        return [word("study.name", name), *goal, *seed, *n_trials]
+        return [as_override("study.name", name), *goal, *seed, *n_trials]
 
     def _with_file(self, words: Sequence[str], arm: str | None, name: str | None = None) -> str:
         """The study as a file, with its space as the words change it in the arm; the other words stay words."""
@@ -123,7 +129,7 @@ class Commands:
         design = _changed(self.design, sweeps, arm)
         text = yaml.safe_dump(_study_block(design), sort_keys=False, allow_unicode=True, width=120)
         name = name or self._name((text, *values))
-        words = _without_searched(self.design.words, design)
+        words = _without_searched(self.design.overrides, design)
         path = self.folder / "study" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.yaml"
         self.files[path] = f"# Written by the report of study {self.design.name}.\n{text}"
         keys = [each for each in self._study_keys(name) if not each.startswith("study.goal=")]
@@ -165,20 +171,20 @@ def _without_searched(words: Sequence[str], design: Design) -> list[str]:
         if match is None or match["key"] not in searched:
             kept.append(each)
         elif match["prefix"]:
-            kept.append(match["prefix"] + sweep_word(match["key"], searched[match["key"]]))
+            kept.append(match["prefix"] + sweep_override(match["key"], searched[match["key"]]))
     return kept
 
 
 def _whole_words(design: Design) -> bool:
     """Whether command-line words can say the whole study."""
-    if design.conditional or design.settings:
+    if design.conditional or design.listed_trials:
         return False
     keys = [*design.scientific, *design.repeat]
     if any(other.startswith(f"{key}.") for key in keys for other in keys):  # study.roles.optimizer, and within it
         return False
     try:
         for key, each in {**design.scientific, **design.nuisance, **design.repeat}.items():
-            sweep_word(key, each)
+            sweep_override(key, each)
     except InputError:
         return False
     return True
@@ -198,7 +204,7 @@ def _split(words: Sequence[str]) -> tuple[dict[str, Dimension], list[str]]:
 
 def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -> Design:
     """The design with other dimensions; those of a condition only where it holds in the arm."""
-    settings = {each.name: each.settings for each in design.arms}.get(arm or "") if not design.settings else None
+    settings = {each.name: each.settings for each in design.arms}.get(arm or "") if not design.listed_trials else None
 
     def holds(conditional: Conditional) -> bool:
         return settings is None or conditional.holds(settings)
@@ -215,7 +221,9 @@ def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -
         conditional=conditional,
         scientific=scientific,
         nuisance={**design.nuisance, **others},
-        settings=() if sweeps else design.settings,  # a list of trials cannot be swept: the sweep is the study then
+        listed_trials=()
+        if sweeps
+        else design.listed_trials,  # a list of trials cannot be swept: the sweep is the study then
     )
 
 

@@ -19,23 +19,22 @@ from typing import Literal
 import vl_convert
 from rich.console import Console
 
-from playbook.analysis.findings import findings
-from playbook.analysis.objective import judged
-from playbook.analysis.tables import Tables
+from playbook.analysis.rejudge import rejudge
+from playbook.analysis.rules import findings
+from playbook.analysis.tables import Tables, conditions, tables_of
 from playbook.errors import InputError
-from playbook.records import replace_file
 from playbook.report.answer import answer
-from playbook.report.charts import Charts, charts
+from playbook.report.charts.all_charts import Charts, charts
 from playbook.report.commands import Commands
-from playbook.report.contents import Contents
-from playbook.report.current import PAGE, REPORT, SUMMARY, fingerprint, is_current
-from playbook.report.page import render
-from playbook.report.study_tables import conditions, study_tables
-from playbook.report.summary import as_text, show
+from playbook.report.content import Contents
+from playbook.report.freshness import PAGE, REPORT, SUMMARY, fingerprint, is_current
+from playbook.report.page.render import render
+from playbook.report.terminal import as_text, show
 from playbook.report.wandb_report import mirror
-from playbook.study.again import program_of
+from playbook.run_files import replace_file
 from playbook.study.design import Objective
 from playbook.study.load import Study, load_study
+from playbook.study.overrides import program_of
 from playbook.study.plan import Plan
 
 FINDINGS = "findings.json"
@@ -66,11 +65,11 @@ def contents_of(study: Study, out_dir: Path, objective: Objective | None = None,
 
     `out_dir` is where study files of the commands would be.
     """
-    tables = study_tables(study, None if objective is None else objective.metric)
+    tables = tables_of(study, None if objective is None else objective.metric)
     design = study.design
     if objective is not None or by != "best":
         wanted = objective or design.objective
-        tables = judged(tables, wanted.metric, wanted.mode, by=by)
+        tables = rejudge(tables, wanted.metric, wanted.mode, by=by)
         design = replace(design, objective=wanted)
     found = tuple(findings(tables))
     commands = Commands(

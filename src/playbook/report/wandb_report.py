@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from playbook.config import read_config
-from playbook.records import CONFIG, WANDB_ID, replace_file
-from playbook.report.charts import Charts
-from playbook.report.contents import Contents
+from playbook.report.charts.all_charts import Charts
+from playbook.report.content import Contents
+from playbook.run_files import CONFIG, WANDB_ID, replace_file
 from playbook.study.load import Study
 
 JOB_TYPE = "study_report"

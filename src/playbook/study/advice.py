@@ -95,7 +95,7 @@ def num_dimensions(space: Mapping[str, Dimension]) -> int:
 
 def arm_plans(design: Design, n_trials: int) -> list[ArmPlan]:
     """The arms of a study of `n_trials` trials; a list of trials has one, which searches nothing."""
-    if design.settings:
+    if design.listed_trials:
         return [ArmPlan(Arm(ONLY_ARM, {}, {}), n_trials, n_trials)]
     trials = Counter(trial.arm for trial in design.trials(n_trials))
     return [ArmPlan(arm, trials[arm.name], math.ceil(trials[arm.name] / len(arm.repeats))) for arm in design.arms]
@@ -114,7 +114,9 @@ def refusals(design: Design) -> list[str]:
             f" objective.metric=val/{metric.removeprefix('test/')}"
         )
     for key, role, dimension in _searched(design):
-        reason = _not_a_hyperparameter(key) or (None if design.settings else _not_in_this_role(key, role, dimension))
+        reason = _not_a_hyperparameter(key) or (
+            None if design.listed_trials else _not_in_this_role(key, role, dimension)
+        )
         if reason:
             lines.append(f"{_word(key, dimension)}: {reason}")
     return list(dict.fromkeys(lines))
@@ -122,7 +124,7 @@ def refusals(design: Design) -> list[str]:
 
 def advice(design: Design, n_trials: int) -> list[Advice]:
     """What would make the answer stronger, in the order of the keys and then of the arms."""
-    if design.settings:
+    if design.listed_trials:
         return []
     plans = arm_plans(design, n_trials)
     found = [*_about_scales(design), *_about_roles(design), *_about_repeats(design), *_about_fairness(plans)]
@@ -132,7 +134,7 @@ def advice(design: Design, n_trials: int) -> list[Advice]:
 
 def _searched(design: Design) -> Iterator[tuple[str, Role, Dimension]]:
     """Every key that the study varies, with its role and its values; a conditional one for each of its spaces."""
-    if design.settings:
+    if design.listed_trials:
         yield from ((key, "nuisance", each) for key, each in design.space_of(ONLY_ARM).items())
     for key, each in design.scientific.items():
         yield key, "scientific", each
@@ -428,6 +430,6 @@ def _typed(key: str, dimension: Dimension) -> str:
 
 
 def _word(key: str, dimension: Dimension) -> str:
-    from playbook.study.grammar import sweep_word
+    from playbook.study.overrides import sweep_override
 
-    return sweep_word(key, dimension)
+    return sweep_override(key, dimension)

@@ -138,9 +138,9 @@ class Arm:
 class Design:
     """A study as it is designed; `study.yaml` holds it.
 
-    `words` are the command-line words that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
+    `overrides` are those that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
     them and are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are
-    fixed within an arm and differ between arms. `settings` is a list of trials instead of a space.
+    fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space.
     """
 
     name: str
@@ -151,8 +151,8 @@ class Design:
     nuisance: Mapping[str, Dimension] = field(default_factory=dict)
     conditional: tuple[Conditional, ...] = ()
     repeat: Mapping[str, Choice] = field(default_factory=dict)
-    settings: tuple[Mapping[str, Value], ...] = ()
-    words: tuple[str, ...] = ()
+    listed_trials: tuple[Mapping[str, Value], ...] = ()
+    overrides: tuple[str, ...] = ()
     fixed: Mapping[str, Value] = field(default_factory=dict)
     fixed_in: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
@@ -160,10 +160,10 @@ class Design:
         _refuse_two_roles(self)
         _refuse_conditions_on_nothing(self)
         _refuse_arms_without_a_name(self)
-        if self.settings:
+        if self.listed_trials:
             if self.scientific or self.nuisance or self.conditional or self.repeat:
                 raise InputError("study.trials: a study has a list of trials or a space, not both")
-            if any(dict(one) == dict(other) for one, other in itertools.combinations(self.settings, 2)):
+            if any(dict(one) == dict(other) for one, other in itertools.combinations(self.listed_trials, 2)):
                 raise InputError("study.trials: a trial is there twice; for another run of it, give it another seed")
         elif not (self.scientific or self.nuisance or self.conditional or self.repeat):
             raise InputError(
@@ -190,8 +190,8 @@ class Design:
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The config keys that the study varies: the columns of `trials.csv`."""
-        if self.settings:
-            return tuple(dict.fromkeys(key for settings in self.settings for key in settings))
+        if self.listed_trials:
+            return tuple(dict.fromkeys(key for settings in self.listed_trials for key in settings))
         conditional = [key for each in self.conditional for key in each.space]
         return tuple(dict.fromkeys([*self.scientific, *self.nuisance, *conditional, *self.repeat]))
 
@@ -204,8 +204,8 @@ class Design:
     @property
     def size(self) -> int | None:
         """How many different trials there are; None for a continuum."""
-        if self.settings:
-            return len(self.settings)
+        if self.listed_trials:
+            return len(self.listed_trials)
         sizes = [arm.size for arm in self.arms]
         return None if None in sizes else sum(each for each in sizes if each)
 
@@ -236,8 +236,8 @@ class Design:
             raise InputError(
                 f"study.n_trials={n_trials}: the space has {self.size} different trials; allowed is 1 to {self.size}"
             )
-        if self.settings:
-            return [Trial(i, ONLY_ARM, settings) for i, settings in enumerate(self.settings[:n_trials])]
+        if self.listed_trials:
+            return [Trial(i, ONLY_ARM, settings) for i, settings in enumerate(self.listed_trials[:n_trials])]
         arms = list(itertools.islice(_round(self.arms), n_trials))
         counts: dict[str, int] = {}
         for arm in arms:
@@ -251,8 +251,8 @@ class Design:
 
     def space_of(self, arm: str) -> Mapping[str, Dimension]:
         """What each hyperparameter of an arm may be, the scientific and repeated ones too."""
-        if self.settings:
-            values = {key: [trial.get(key) for trial in self.settings] for key in self.parameters}
+        if self.listed_trials:
+            values = {key: [trial.get(key) for trial in self.listed_trials] for key in self.parameters}
             return {key: Choice(_distinct(given)) for key, given in values.items()}
         (found,) = (each for each in self.arms if each.name == arm)
         return {**self.scientific, **found.space, **self.repeat}
@@ -274,8 +274,8 @@ class Design:
                 for each in self.conditional
             ],
             "repeat": {key: plain(each) for key, each in self.repeat.items()},
-            "trials": [dict(each) for each in self.settings],
-            "overrides": list(self.words),
+            "trials": [dict(each) for each in self.listed_trials],
+            "overrides": list(self.overrides),
             "fixed": dict(self.fixed),
             "fixed_in": {arm: dict(each) for arm, each in self.fixed_in.items()},
         }
@@ -302,8 +302,8 @@ class Design:
                 for place, each in enumerate(given["conditional"])
             ),
             repeat={key: Choice(tuple(values)) for key, values in given["repeat"].items()},
-            settings=tuple(given["trials"]),
-            words=tuple(given["overrides"]),
+            listed_trials=tuple(given["trials"]),
+            overrides=tuple(given["overrides"]),
             fixed=given["fixed"],
             fixed_in=given["fixed_in"],
         )

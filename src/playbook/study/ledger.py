@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playbook.study.design import Design, Trial
-from playbook.study.store import TRIALS, Outcome, outcome, trials_text, write_trials
+from playbook.study.study_files import TRIALS, Outcome, outcome, trials_text, write_trials
 
 if TYPE_CHECKING:
-    from playbook.study.optuna_store import OptunaStore
+    from playbook.study.optuna_mirror.mirror import OptunaMirror
 
 
 class Ledger:
@@ -27,7 +27,7 @@ class Ledger:
         self.outcomes: dict[int, Outcome] = {}
         self._trials = trials
         self._storage = storage
-        self._store: OptunaStore | None = None
+        self._store: OptunaMirror | None = None
         self._store_is_lost = False
         self._mirrored: dict[int, Outcome] = {}
 
@@ -80,9 +80,9 @@ class Ledger:
         news = [each for each in ended if self._mirrored.get(each.trial.number) is not each]
         try:
             if self._store is None:
-                from playbook.study.optuna_store import OptunaStore  # a tenth of a second of imports
+                from playbook.study.optuna_mirror.mirror import OptunaMirror  # a tenth of a second of imports
 
-                self._store = OptunaStore(self.folder, self.design, self._storage)
+                self._store = OptunaMirror(self.folder, self.design, self._storage)
             self._store.add(news)
             self._mirrored |= {each.trial.number: each for each in news}
         except Exception as error:

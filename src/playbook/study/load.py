@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from playbook.errors import InputError
-from playbook.records import EVALS, STEPS, TABLES, read_table
+from playbook.run_files import EVALS, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.space import Value
-from playbook.study.store import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
+from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
 from playbook.validation import show
 
 LONGEST = 200

@@ -78,7 +78,7 @@ class Plan:
         yield Text.assemble((self.design.name, "bold"), f": {self.design.goal}" if self.design.goal else "")
         yield from self._about()
         yield Text()
-        if self.design.settings:
+        if self.design.listed_trials:
             yield _trials(self.design, self.n_trials)
         else:
             yield self._arms()

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from playbook.errors import InputError
-from playbook.records import CONFIG
-from playbook.study.again import shell_line, trial_words
+from playbook.run_files import CONFIG
 from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
-from playbook.study.store import TRIALS
+from playbook.study.overrides import shell_line, trial_overrides
+from playbook.study.study_files import TRIALS
 
 POLL_SECONDS = 0.5
 WRITE_SECONDS = 3.0
@@ -141,7 +141,7 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
         table.add_row("best", f"{design.objective.metric} {best.result.objective:.4g} at step {best.result.best_step}")
         table.add_row("trial", str(folder / best.trial.folder))
         lines.append(table)
-        again = "again  " + shell_line("python", program, *trial_words(design, best.trial.settings))
+        again = "again  " + shell_line("python", program, *trial_overrides(design, best.trial.settings))
         lines.append(Text(again, no_wrap=True, overflow="ignore"))  # a shell would take a broken line for two commands
     for each in ledger.outcomes.values():
         if each.crash is not None:

@@ -13,9 +13,9 @@ from typing import Any, get_type_hints
 import polars as pl
 
 from playbook.errors import InputError
-from playbook.records import CONFIG
+from playbook.run_files import CONFIG
 from playbook.study.design import folder_name
-from playbook.study.store import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
+from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
 
 NOTES = "notes.md"
 """What a user writes about a study, in its folder."""
@@ -122,12 +122,12 @@ def _entry(folder: Path) -> Entry:
 
 def _command(study: StudyFile, number: int, folder: Path) -> str:
     """The command line of a trial, by the program that ran the study."""
-    from playbook.study.again import program_of, shell_line, trial_words
+    from playbook.study.overrides import program_of, shell_line, trial_overrides
 
     trials = study.design.trials(study.n_trials)
     if not 0 <= number < len(trials):
         raise InputError(f"{folder / TRIALS}: trial {number} is not among the {len(trials)} of {STUDY}")
-    words = trial_words(study.design, trials[number].settings)
+    words = trial_overrides(study.design, trials[number].settings)
     return shell_line("python", program_of(study.command), *words)
 
 

@@ -21,7 +21,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from playbook.errors import InputError
-from playbook.records import sync_folder
+from playbook.run_files import sync_folder
 
 _LABEL = b"sha256:"
 _COMMENT_BYTES = len(_LABEL) + 64

@@ -18,12 +18,12 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from playbook.data import PassLoader
-from playbook.records import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, Table
+from playbook.loggers.base import RunLogger
+from playbook.run_files import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, Table
 from playbook.training.checkpoints import best_path, keep_only, resume_path, saved
+from playbook.training.distributed import Rank, average_running_statistics
 from playbook.training.evaluation import evaluate, evaluating
-from playbook.training.mirror import NoMirror
 from playbook.training.module import TrialModule
-from playbook.training.ranks import Rank, average_running_statistics
 
 GENERATIONS = 2
 """Checkpoints to resume from that are kept: where the newest turns out damaged, the one before it serves."""
@@ -81,7 +81,7 @@ class Commits:
         metric: str,
         mode: Literal["min", "max"],
         keep_best: int,
-        mirror: NoMirror,
+        mirror: RunLogger,
     ) -> None:
         self.history = history
         self._checkpoints = folder / CHECKPOINTS

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.__version__ import version as lightning_version
 
 from playbook.errors import InputError
-from playbook.training.ranks import Rank
+from playbook.training.distributed import Rank
 
 
 def choose_device(name: str, precision: str, rank: Rank) -> torch.device:

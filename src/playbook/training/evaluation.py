@@ -11,7 +11,7 @@ from pytorch_lightning.plugins.precision.precision import Precision
 from torch import nn
 
 from playbook.data import PassLoader
-from playbook.training.tasks import Task
+from playbook.tasks import Task
 
 EVAL_BATCH_SIZE = 1024
 """Evaluation needs no gradients, so its batch can be large; it is at least the training batch (D2)."""

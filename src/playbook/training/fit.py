@@ -22,17 +22,17 @@ from torch import Tensor
 from playbook.config import Config
 from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
 from playbook.errors import CrashError, InputError
-from playbook.records import Result
-from playbook.training import outcome
+from playbook.run_files import Result
+from playbook.training import result
+from playbook.training.build import Parts
 from playbook.training.checkpoints import SafeCheckpointIO, step_of
 from playbook.training.commit import Commits, History, Judges
 from playbook.training.device import first_line, is_out_of_memory
+from playbook.training.distributed import any_of
 from playbook.training.evaluation import EVAL_BATCH_SIZE
-from playbook.training.interrupts import Interrupts
 from playbook.training.module import SETTLE_EVERY, StepSettings, TrialModule
-from playbook.training.parts import Parts
 from playbook.training.progress import TrialProgress
-from playbook.training.ranks import any_of
+from playbook.training.signals import Interrupts
 
 TRAINING_SAMPLE = 2048
 """Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
@@ -229,9 +229,9 @@ class Fit:
     def _result(self) -> Result:
         about: dict[str, Any] = {"seconds": self._commits.seconds, "environment": self._environment}
         if self._infeasible is not None:
-            return outcome.infeasible(self._config, self._history, **self._infeasible, **about)
+            return result.infeasible(self._config, self._history, **self._infeasible, **about)
         targets = self._parts.validation.targets
-        return outcome.complete(self._config, self._history, self._parts.task, targets, **about)
+        return result.complete(self._config, self._history, self._parts.task, targets, **about)
 
 
 def _check_for_skew(name: str, few: Tensor, many: Tensor) -> None:

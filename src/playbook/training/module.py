@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from playbook.data import StepLoader
 from playbook.optim import Schedule, learning_rate
 from playbook.randomness import Stream, fold_in
-from playbook.training.recorder import StepRecorder
-from playbook.training.tasks import Task
+from playbook.tasks import Task
+from playbook.training.step_buffer import StepBuffer
 
 SETTLE_EVERY = 50
 """Steps between two looks at the buffered losses: the longest that a diverged trial goes on."""
@@ -81,7 +81,7 @@ class TrialModule(pl.LightningModule):
         self.model = model
         self.task = task
         self.settings = settings
-        self.recorder = StepRecorder(settings.clip_norm)
+        self.recorder = StepBuffer(settings.clip_norm)
         self.step = 0
         self._clock = perf_counter()
         self.observer: Observer

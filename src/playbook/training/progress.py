@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from playbook.records import Result
+from playbook.run_files import Result
 
 REDRAW_SECONDS = 0.25
 LINE_SECONDS = 10.0

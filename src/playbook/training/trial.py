@@ -20,18 +20,18 @@ from rich.console import Console
 from playbook.config import Config
 from playbook.errors import CrashError, InputError
 from playbook.lock import locked
-from playbook.records import Result, read_result, write_result
+from playbook.run_files import Result, read_result, write_result
+from playbook.training.build import Parts, build
 from playbook.training.checkpoints import step_of
-from playbook.training.code import code_of
+from playbook.training.code_hash import code_of
 from playbook.training.commit import History
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
+from playbook.training.distributed import Rank, run_ranks
 from playbook.training.fit import Fit
-from playbook.training.folder import LastCommit, begin, finished_result, last_commit
-from playbook.training.interrupts import Interrupts
-from playbook.training.outcome import infeasible
-from playbook.training.parts import Parts, build
 from playbook.training.progress import summary
-from playbook.training.ranks import Rank, run_ranks
+from playbook.training.result import infeasible
+from playbook.training.resume import LastCommit, begin, finished_result, last_commit
+from playbook.training.signals import Interrupts
 
 OUT_OF_MEMORY = 99
 """The exit code by which one of several ranks says so."""

@@ -1,0 +1,54 @@
+"""All that a study's tables say: every question of this room asked once, the worst answers first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playbook.analysis.finding import Finding
+from playbook.analysis.rules import (
+    arms,
+    best_of_n,
+    best_step,
+    boundary,
+    clipping,
+    importance,
+    infeasible,
+    input_bound,
+    late_variance,
+    overfitting,
+    periodic,
+    saturated,
+    stability_edge,
+    still_improving,
+    train_loss_rising,
+)
+from playbook.analysis.tables import Tables
+
+SEVERITIES = ("problem", "advice", "info")
+
+QUESTIONS: tuple[Callable[[Tables], list[Finding]], ...] = (
+    boundary.find,
+    stability_edge.find,
+    infeasible.find,
+    best_of_n.find,
+    overfitting.find,
+    late_variance.find,
+    still_improving.find,
+    saturated.find,
+    train_loss_rising.find,
+    best_step.find,
+    periodic.find,
+    clipping.find,
+    input_bound.find,
+    arms.find,
+    importance.find,
+)
+"""In the order in which one reads a study: the space, what failed, how many trials, the curves, what was learned."""
+
+
+def findings(tables: Tables) -> list[Finding]:
+    """Every finding: problems, then advice, then information; within each in the order of `QUESTIONS`."""
+    if not len(tables.trials):
+        return []
+    found = [finding for find in QUESTIONS for finding in find(tables)]
+    return sorted(found, key=lambda each: SEVERITIES.index(each.severity))

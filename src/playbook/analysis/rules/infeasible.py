@@ -1,0 +1,185 @@
+"""What failed, why and where (B7).
+
+A trial is infeasible when it diverged or ran out of memory: a fact of the run. Most failures are not that loud. A run
+may end with finite numbers that are no better than at its start, or than always predicting the same: a judgement, made
+here on a named metric and counted by its own name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import polars as pl
+
+from playbook.analysis.finding import Finding, Remedy
+from playbook.analysis.metrics import training_loss
+from playbook.analysis.position import is_ordered
+from playbook.analysis.regret import comparable
+from playbook.analysis.tables import Tables
+from playbook.analysis.threshold import SIDES, Threshold, threshold
+from playbook.study.space import Float
+
+FACTS = ("diverged", "out_of_memory")
+JUDGEMENTS = ("not_finite", "no_better_than_start", "no_better_than_chance")
+OF_CHANCE = 0.02
+"""A trial that has gone less than this share of the way from chance to the best trial is no better than chance."""
+
+MANY, MOST = 0.10, 0.40
+"""`advice` where the fraction is surely over the first, a `problem` where it is surely over the second: where the
+lower end of its 80 % interval is. Of 8 trials 3 and 6, of 16 trials 4 and 10, of 100 trials 15 and 47."""
+
+
+def causes(tables: Tables) -> pl.DataFrame:
+    """`trial`, `arm`, `cause` (a fact, else a judgement, else null) and the `metric` that it was judged on.
+
+    A row for each trial that did not crash. The training loss is judged at its last evaluation. Where there is no
+    curve of it, the objective's curve is judged by its best value, since validation may get worse after it got better.
+    """
+    trials = comparable(tables.trials)
+    out_of_memory = pl.col("reason") == "out_of_memory" if "reason" in trials.columns else pl.lit(False)
+    fact = pl.when(pl.col("status") == "infeasible").then(
+        pl.when(out_of_memory).then(pl.lit("out_of_memory")).otherwise(pl.lit("diverged"))
+    )
+    judged = pl.concat([_by_curve(tables), _by_objective(tables)]).unique("trial", keep="first", maintain_order=True)
+    found = trials.select("trial", "arm", fact=fact).join(judged, on="trial", how="left", maintain_order="left")
+    metric = pl.when(pl.col("fact").is_null()).then(pl.col("metric"))
+    return found.select("trial", "arm", cause=pl.coalesce("fact", "judgement"), metric=metric)
+
+
+def ends(tables: Tables, metric: str) -> pl.DataFrame:
+    """`trial`, `first` and `last` of a metric's curve, and the `least` and `most` of its finite values.
+
+    Only for trials with two evaluations or more: one does not say what training did.
+    """
+    finite = pl.col("value").filter(pl.col("value").is_finite())
+    curves = tables.curves.filter(pl.col("metric") == metric).sort("trial", "step")
+    value = pl.col("value")
+    rows = curves.group_by("trial", maintain_order=True).agg(
+        first=value.first(), last=value.last(), least=finite.min(), most=finite.max(), evaluations=pl.len()
+    )
+    return rows.filter(pl.col("evaluations") >= 2).drop("evaluations")
+
+
+def find(tables: Tables) -> list[Finding]:
+    """`infeasible_fraction` for each arm where a trial is infeasible, `no_better_than_start` where it is judged so."""
+    judged = causes(tables)
+    found = []
+    for arm in tables.arms:
+        mine = judged.filter(pl.col("arm") == arm)
+        failed = mine["cause"].is_not_null()
+        if failed.any():
+            found.append(_fraction(tables, arm, mine, failed))
+            found += _no_better(arm, mine)
+    return found
+
+
+def _by_curve(tables: Tables) -> pl.DataFrame:
+    """`trial`, `judgement` and `metric` of the trials whose curve says that they failed."""
+    loss, objective = training_loss(tables), tables.objective.metric
+    best = pl.col("least" if tables.sign == 1 else "most")
+    by_objective = _judged(ends(tables, objective), best * tables.sign >= pl.col("first") * tables.sign, objective)
+    if loss is None:
+        return by_objective.filter(pl.col("judgement").is_not_null())
+    by_loss = _judged(ends(tables, loss), pl.col("last") > pl.col("first"), loss)
+    both = pl.concat([by_loss, by_objective.join(by_loss, on="trial", how="anti")])
+    return both.filter(pl.col("judgement").is_not_null())
+
+
+def _judged(curves: pl.DataFrame, no_better: pl.Expr, metric: str) -> pl.DataFrame:
+    not_finite = ~pl.col("last").is_finite()
+    judgement = pl.when(not_finite).then(pl.lit("not_finite")).when(no_better).then(pl.lit("no_better_than_start"))
+    return curves.select("trial", judgement=judgement, metric=pl.lit(metric))
+
+
+def _by_objective(tables: Tables) -> pl.DataFrame:
+    """As `_by_curve`, of the trials whose objective alone says that they failed."""
+    loss = pl.col("objective") * tables.sign
+    complete = tables.trials.filter(pl.col("status") == "complete")
+    not_finite, no_better, ranked = ~loss.is_finite().fill_null(False), pl.lit(False), tables.ranked()
+    if tables.chance is not None and len(ranked):
+        chance, best = tables.chance * tables.sign, float(ranked["objective"][0]) * tables.sign
+        margin = OF_CHANCE * max(chance - best, 0.0)
+        no_better = loss >= chance - margin
+    judgement = pl.when(not_finite).then(pl.lit("not_finite")).when(no_better).then(pl.lit("no_better_than_chance"))
+    judged = complete.select("trial", judgement=judgement, metric=pl.lit(tables.objective.metric))
+    return judged.filter(pl.col("judgement").is_not_null())
+
+
+def _no_better(arm: str, judged: pl.DataFrame) -> list[Finding]:
+    found = []
+    for cause, than in (("no_better_than_start", "at the first evaluation"), ("no_better_than_chance", "chance")):
+        of_cause = judged.filter(pl.col("cause") == cause)
+        for (metric,), rows in of_cause.group_by("metric", maintain_order=True):
+            trials = tuple(rows["trial"].to_list())
+            message = (
+                f"{len(trials)} of {len(judged)} trials ended with finite numbers and no better than {than},"
+                f" judged by {metric}; they count as infeasible."
+            )
+            evidence = {"metric": metric, "cause": cause, "count": len(trials), "trials": len(judged)}
+            found.append(
+                Finding("no_better_than_start", "info", "B7", message, arm=arm, trials=trials, evidence=evidence)
+            )
+    return found
+
+
+def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series) -> Finding:
+    from scipy.stats import beta
+
+    count, total = int(failed.sum()), len(failed)
+    surely = float(beta.ppf(0.1, count, total - count + 1))
+    severity: Literal["problem", "advice", "info"] = (
+        "problem" if surely > MOST else "advice" if surely > MANY else "info"
+    )
+    counts = dict(judged.filter(failed).group_by("cause").len().iter_rows())
+    by_cause = {cause: counts[cause] for cause in (*FACTS, *JUDGEMENTS) if cause in counts}
+    names = ", ".join(f"{number} {cause.replace('_', ' ')}" for cause, number in by_cause.items())
+    message = f"{count} of {total} trials ({count / total:.0%}) are infeasible: {names}."
+    evidence: dict[str, Any] = {"trials": total, "infeasible": count, "causes": by_cause, "surely_over": surely}
+    where = _where(tables, arm, failed)
+    remedies: tuple[Remedy, ...] = ()
+    if where is not None:
+        message += (
+            f" Most have {where.key} {where.side} {where.value:.3g}: there {where.inside} of {where.num_inside} failed,"
+            f" elsewhere {where.outside} of {where.num_outside}."
+        )
+        evidence["where"] = {"parameter": where.key, "side": where.side, "value": where.value, "p": where.p}
+        remedies = () if severity == "info" else _narrower(tables, arm, where)
+    return Finding(
+        "infeasible_fraction",
+        severity,
+        "B7",
+        message,
+        arm=arm,
+        parameter=None if where is None else where.key,
+        trials=tuple(judged.filter(failed)["trial"].to_list()),
+        evidence=evidence,
+        next=remedies,
+    )
+
+
+def _where(tables: Tables, arm: str, failed: pl.Series) -> Threshold | None:
+    """The threshold that says most about where trials fail, if chance does not explain it."""
+    trials = comparable(tables.of_arm(arm))
+    space = {key: each for key, each in tables.space.get(arm, {}).items() if is_ordered(each)}
+    tried = [
+        threshold(trials, failed, key, each, side)
+        for key, each in space.items()
+        if key not in tables.repeat
+        for side in SIDES
+    ]
+    found = [each for each in tried if each is not None and each.separates and each.p * len(tried) < 0.05]
+    return min(found, key=lambda each: each.p, default=None)
+
+
+def _narrower(tables: Tables, arm: str, where: Threshold) -> tuple[Remedy, ...]:
+    """The study again without the region that fails, unless that leaves out the best trial or nearly everything."""
+    from playbook.study.overrides import sweep_override
+
+    dimension, ranked = tables.space[arm][where.key], tables.ranked(arm)
+    if not isinstance(dimension, Float) or not len(ranked):
+        return ()
+    end = float(f"{where.value:.2g}")
+    low, high = (dimension.low, end) if where.side == "above" else (end, dimension.high)
+    if not low < float(ranked[where.key][0]) < high or dimension.position(high) - dimension.position(low) < 0.2:
+        return ()
+    return (Remedy((sweep_override(where.key, Float(low, high, dimension.scale)),)),)

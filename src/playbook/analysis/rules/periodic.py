@@ -1,0 +1,209 @@
+"""Does a metric come and go in a fixed rhythm? That is the sign of a bug in the pipeline (D2).
+
+Each curve is freed from its course (a straight line, a parabola and a few exponentials, which is what learning curves
+are made of) and is then held against waves of every period, alone and with their overtones, since a metric that
+depends on the place in an epoch is a saw rather than a sine. The chance that mere noise has a wave as strong is that
+of the largest share of the variance among as many waves (the Lomb–Scargle periodogram's false-alarm probability).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from playbook.analysis import metrics
+from playbook.analysis.curves.rectangle import Values, best_first, leading, named, of_metric, times_noise
+from playbook.analysis.finding import Finding, Severity
+from playbook.analysis.tables import Tables
+
+FEWEST = 16
+"""Evaluations: four of each of four periods."""
+FEWEST_PERIODS = 4
+JUDGED = 20
+"""The best trials of an arm: a bug of the pipeline is in all of them."""
+P_HINT, P_VALUE = 0.1, 0.005
+P_SURE = 1e-7
+SAME = 0.1
+"""The share by which periods of a pipeline may differ: they are estimates."""
+STEADY = 0.4
+"""The share of a wave's size that it must have in the weaker half of the curve: a hump is no wave."""
+TONES = (1, 2, 4)
+"""How many tones a wave is made of: the fundamental, and overtones."""
+_SPACING = 0.25
+"""Of the waves, in periods over the whole curve: overtones of a quarter of a period too few are still in step."""
+_OWN, _NEAR = 0.75, 5.0
+"""Periods over the whole curve by which other waves differ from one that are near it, but not the same."""
+_LONG = 40
+"""Evaluations from which four exponentials are taken out, else two."""
+
+
+@dataclass(frozen=True)
+class Waves:
+    """The strongest wave in each of some curves: period in evaluations, amplitude in noises, how sure.
+
+    `steadiness` is the wave's size in the weaker half of the curve as a share of that in all of it.
+    """
+
+    p_value: Values
+    period: Values
+    in_noise: Values
+    steadiness: Values
+
+
+def strongest_waves(values: Values) -> Waves:
+    """The strongest wave of each row of `values` (rows, evaluations at equal distances), without NaN.
+
+    The first tenth is left out: what plunges there is no part of a wave, and hides them all.
+    """
+    values = values[:, math.ceil(values.shape[1] / 10) :]
+    count = values.shape[1]
+    course = _course(count)
+    rest = values - (values @ course) @ course.T
+    cycles = np.arange(FEWEST_PERIODS, (count - 1) / 2, _SPACING)
+    cosines, sines = _waves(cycles, course)
+    p_value, period, best_fit = np.ones(len(values)), np.full(len(values), np.nan), np.zeros_like(values)
+    for tones in TONES:
+        fit, top, num_tones = _fit(rest, tones, cycles, cosines, sines)
+        freedom = count - course.shape[1] - 2 * num_tones
+        odds = _odds(rest, fit, cycles, top, cosines, sines)
+        single = beta.sf(odds / (1 + odds), num_tones, np.maximum(freedom, 1) / 2)
+        tried = len(cycles) * len(TONES) / 2  # neighbours are so near that half of the waves are others
+        p = np.where(freedom > 0, np.minimum(1.0, single * tried), 1.0)
+        better = p < p_value
+        p_value, period = np.where(better, p, p_value), np.where(better, count / cycles[top], period)
+        best_fit[better] = fit[better]
+    spread = np.sqrt(((rest - best_fit) ** 2).sum(axis=1) / max(count - course.shape[1] - 2, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        in_noise = np.sqrt(2 * (best_fit**2).sum(axis=1) / count) / spread
+    return Waves(p_value, period, in_noise, _steadiness(rest, best_fit))
+
+
+def numbers(tables: Tables, metric: str) -> pl.DataFrame:
+    """A row a trial, of the best of each arm: `p_value` (that there is no wave), `period` in evaluations and
+    `period_steps`, `in_noise` (its amplitude), `periodic` (beyond noise, in both halves of the curve), a
+    `hint` of it that others share, and `surely`."""
+    curves = of_metric(tables, metric, FEWEST, best=JUDGED)
+    found = {name: np.full(len(curves), np.nan) for name in ("p_value", "period", "in_noise", "steadiness")}
+    for length in np.unique(curves.lengths):
+        rows = curves.lengths == length
+        waves = strongest_waves(curves.values[rows, :length])
+        for name, column in found.items():
+            column[rows] = getattr(waves, name)
+    every = (curves.last_steps - curves.steps[:, 0]) / (curves.lengths - 1) if len(curves) else np.zeros(0)
+    table = pl.DataFrame({"trial": curves.trials, **found}).with_columns(
+        period_steps=pl.col("period") * pl.Series(every)
+    )
+    steady = pl.col("steadiness") > STEADY
+    hint = steady & (pl.col("p_value") < P_HINT)
+    shared = pl.col("period_steps").filter(hint).median()  # a pipeline has one rhythm, in all of its trials
+    return table.with_columns(
+        (hint & ((pl.col("period_steps") - shared).abs() < SAME * shared)).alias("hint"),
+        (steady & (pl.col("p_value") < P_VALUE)).alias("periodic"),
+        (steady & (pl.col("p_value") < P_SURE)).alias("surely"),
+    )
+
+
+def find(tables: Tables) -> list[Finding]:
+    """One finding an arm: about the first of its metrics whose best trials have a rhythm."""
+    found: dict[str, Finding] = {}
+    for metric in metrics.main_metrics(tables):
+        for arm, rows in best_first(tables, numbers(tables, metric)):
+            if arm not in found and (finding := _of_arm(arm, rows, metric)):
+                found[arm] = finding
+    return [found[arm] for arm in tables.arms if arm in found]
+
+
+def _of_arm(arm: str, rows: pl.DataFrame, metric: str) -> Finding | None:
+    best = leading(rows, "periodic")
+    if best is None:
+        return None
+    one, count = best.row(0, named=True), max(int(rows["periodic"].sum()), len(best))
+    message = (
+        f"Trial {one['trial']}, one of the best: {metric} comes and goes every {one['period_steps']:.4g} steps"
+        f" ({one['period']:.3g} evaluations), by {times_noise(one['in_noise'])}. {count} of the {len(rows)} best"
+        " trials have a rhythm. Unless the learning rate has it too, look for a bug: data that is not shuffled, a state"
+        " that is reset every epoch, or evaluations that see different examples."
+    )
+    evidence = {"judged": len(rows), "periodic": count, "metric": metric, "trials": named(best)}
+    severity: Severity = "problem" if one["surely"] else "advice"
+    return Finding("periodic_metric", severity, "D2", message, arm, None, tuple(best["trial"].to_list()), evidence)
+
+
+def _course(count: int) -> Values:
+    """(count, terms): an orthonormal basis of smooth learning curves."""
+    x = np.arange(1, count + 1) / count
+    scales = (0.02, 0.06, 0.15, 0.4) if count >= _LONG else (0.1, 0.3)
+    terms = np.stack([np.ones(count), x, x**2, *(np.exp(-x / scale) for scale in scales)], axis=1)
+    return np.linalg.qr(terms)[0]
+
+
+def _waves(cycles: Values, course: Values) -> tuple[Values, Values]:
+    """(count, waves) twice: for each wave an orthonormal pair that is orthogonal to `course` too."""
+    count = len(course)
+    angles = 2 * np.pi * np.arange(count)[:, None] / count * cycles[None, :]
+    pair: list[Values] = []
+    for wave in (np.cos(angles), np.sin(angles)):
+        wave -= course @ (course.T @ wave)
+        for other in pair:
+            wave -= other * (other * wave).sum(axis=0)
+        pair.append(wave / np.linalg.norm(wave, axis=0))
+    return pair[0], pair[1]
+
+
+def _fit(
+    rest: Values, tones: int, cycles: Values, cosines: Values, sines: Values
+) -> tuple[Values, NDArray[np.int64], NDArray[np.int64]]:
+    """The strongest wave of so many tones in each row: (rows, count), its place in `cycles`, how many tones it has.
+
+    Tones beyond the highest wave are not heard; of those with overtones a wave has at least one.
+    """
+    a, b = rest @ cosines, rest @ sines
+    power = a**2 + b**2
+    place = np.rint((cycles * np.arange(1, tones + 1)[:, None] - FEWEST_PERIODS) / _SPACING).astype(np.int64)
+    heard = place < len(cycles)
+    place = np.minimum(place, len(cycles) - 1)
+    together = np.sum(np.where(heard, power[:, place], 0.0), axis=1)
+    top = np.argmax(np.where(heard[min(tones, 2) - 1], together, -1.0), axis=1)
+    fit, rows = np.zeros_like(rest), np.arange(len(rest))
+    for each in range(tones):
+        at = place[each][top]
+        tone = a[rows, at][:, None] * cosines[:, at].T + b[rows, at][:, None] * sines[:, at].T
+        fit += heard[each][top][:, None] * tone
+    return fit, top, heard.sum(axis=0)[top]
+
+
+def _odds(rest: Values, fit: Values, cycles: Values, top: NDArray[np.int64], cosines: Values, sines: Values) -> Values:
+    """(rows,): the wave's share of the variance over what is left, as if the noise that is left were white.
+
+    Noise that hangs together has more power at long periods: as much more as the waves near the strongest one have,
+    or as noise of its first autocorrelation r would, (1 − r²)/(1 − 2r·cos(2πf) + r²), whichever is more.
+    """
+    left = rest - fit
+    total, count = (left**2).sum(axis=1), rest.shape[1]
+    power = (left @ cosines) ** 2 + (left @ sines) ** 2
+    away = np.abs(cycles[None, :] - cycles[top][:, None])
+    near = (away >= _OWN) & (away <= _NEAR)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        nearby = np.where(near, power, 0.0).sum(axis=1) / near.sum(axis=1) / (2 * total / count)
+        r = (left[:, 1:] * left[:, :-1]).sum(axis=1) / total + 1 / count
+        r = np.clip(np.where(np.isnan(r), 0.0, r), 0.0, 0.9)
+        markov = (1 - r**2) / (1 - 2 * r * np.cos(2 * np.pi * cycles[top] / count) + r**2)
+        colour = np.fmax(np.fmax(nearby, markov), 1.0)
+        odds = (fit**2).sum(axis=1) / np.maximum(total, 1e-9 * (rest**2).sum(axis=1)) / colour
+    return np.where(np.isnan(odds), 0.0, odds)
+
+
+def _steadiness(rest: Values, fit: Values) -> Values:
+    half = rest.shape[1] // 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        early, late = (
+            (rest[:, part] * fit[:, part]).sum(axis=1) / (fit[:, part] ** 2).sum(axis=1)
+            for part in (slice(0, half), slice(half, None))
+        )
+    steady = np.minimum(early, late)
+    return np.where(np.isnan(steady), 0.0, steady)

@@ -1,0 +1,123 @@
+"""Does the training loss go up? Then training is not stable, and mending that will pay (B8, E5).
+
+The loss of evaluations is judged for every trial, and that of each step for those whose steps are here: an instability
+in the first steps, from which the run recovers, is not seen by evaluations that are far apart. A rise that has gone
+again by the end counts too, but as advice. A single wild value does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from playbook.analysis import metrics
+from playbook.analysis.curves.rectangle import (
+    FEWEST,
+    MOST,
+    Curves,
+    best_first,
+    from_rows,
+    leading,
+    named,
+    of_metric,
+    times_noise,
+)
+from playbook.analysis.curves.rises import rises
+from playbook.analysis.finding import Finding, Remedy, Severity
+from playbook.analysis.remedies import round_up
+from playbook.analysis.tables import Tables
+
+STEP_POINTS = 200
+"""Means of steps in which a rise of the loss of steps is looked for."""
+WARMUP = 0.05
+"""Of all steps: beyond that more steps should be thought of (E6)."""
+
+
+def numbers(curves: Curves, num_points: int = MOST) -> pl.DataFrame:
+    """A row a trial. To the end: `low_step`, `low`, `last`, `rise_in_noise`, `p_value`, `height`. Anywhere:
+    `from_step`, `to_step`, `top_rise_in_noise`, `top_height`. `rises` (beyond noise), a `hint` of it,
+    `to_the_end` and `surely`."""
+    found = rises(curves, num_points)
+    return pl.DataFrame(
+        {
+            "trial": curves.trials,
+            "low_step": found.low_step.astype(np.int64),
+            "low": found.low,
+            "last": found.last,
+            "rise_in_noise": found.in_noise,
+            "p_value": found.trend_p,
+            "height": found.end_height,
+            "from_step": found.top_from.astype(np.int64),
+            "to_step": found.top_step.astype(np.int64),
+            "top_rise_in_noise": found.top_in_noise,
+            "top_height": found.top_height,
+            "broken": curves.broken,
+            "rises": found.anywhere | curves.broken,
+            "hint": found.hint_anywhere | curves.broken,
+            "to_the_end": found.at_the_end,
+            "surely": found.surely | curves.broken,
+        }
+    )
+
+
+def of_steps(tables: Tables) -> Curves:
+    """The loss of every step of the trials whose steps are here."""
+    complete = set(tables.ranked()["trial"].to_list())
+    tall = [
+        table.select(pl.lit(trial, pl.Int64()).alias("trial"), "step", pl.col("loss").alias("value"))
+        for trial, table in sorted(tables.steps.items())
+        if trial in complete and {"step", "loss"} <= set(table.columns)
+    ]
+    empty = pl.DataFrame(schema={"trial": pl.Int64(), "step": pl.Int64(), "value": pl.Float64()})
+    rows = pl.concat([empty, *tall], how="vertical_relaxed").with_columns(pl.col("value").fill_null(np.nan))
+    return from_rows(*(rows[column].to_numpy() for column in rows.columns), fewest=4 * FEWEST)
+
+
+def find(tables: Tables) -> list[Finding]:
+    """One finding an arm: from its evaluations, else from its steps."""
+    metric = metrics.training_metric(tables)
+    found: dict[str, Finding] = {}
+    if metric is not None:
+        for arm, rows in best_first(tables, numbers(of_metric(tables, metric))):
+            if finding := _of_arm(tables, arm, rows, metric):
+                found[arm] = finding
+    if tables.steps:
+        for arm, rows in best_first(tables, numbers(of_steps(tables), STEP_POINTS)):
+            if arm not in found and (finding := _of_arm(tables, arm, rows, "the loss of steps")):
+                found[arm] = finding
+    return [found[arm] for arm in tables.arms if arm in found]
+
+
+def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str) -> Finding | None:
+    best = leading(rows, "rises")
+    if best is None:
+        return None
+    one, count = best.row(0, named=True), max(int(rows["rises"].sum()), len(best))
+    if one["broken"]:
+        course = "is not finite at the end"
+    elif one["to_the_end"]:
+        course = (
+            f"rises from {one['low']:.4g} around step {one['low_step']} to {one['last']:.4g} at the end,"
+            f" {times_noise(one['rise_in_noise'])}"
+        )
+    else:
+        course = (
+            f"rises between steps {one['from_step']} and {one['to_step']} by"
+            f" {times_noise(one['top_rise_in_noise'])}, and comes back"
+        )
+    message = (
+        f"Trial {one['trial']}, one of the best: {metric} {course}. {count} of {len(rows)} trials rise somewhere. Such"
+        " an instability is worth mending: warmup, then clipping, then another optimizer; a lower learning rate last."
+    )
+    evidence = {"judged": len(rows), "rising": count, "metric": metric, "trials": named(best)}
+    severity: Severity = "problem" if one["surely"] else "advice"
+    trials = tuple(best["trial"].to_list())
+    return Finding(
+        "train_loss_rising", severity, "B8", message, arm, None, trials, evidence, _remedies(tables, one["trial"])
+    )
+
+
+def _remedies(tables: Tables, trial: int) -> tuple[Remedy, ...]:
+    if tables.max_steps is None or (warmup := round_up(WARMUP * tables.max_steps)) <= tables.warmup_steps:
+        return ()
+    return (Remedy((f"warmup_steps={warmup}",), "trial", trial),)

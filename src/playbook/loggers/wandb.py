@@ -1,0 +1,164 @@
+"""Weights & Biases as a mirror of the run: on by default, never a question, never a long wait, never the truth.
+
+Online with a key, offline without one or where the server does not answer in time; `wandb sync` sends an offline run
+later. Written for wandb 0.31.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import wandb
+from pytorch_lightning import loggers as lightning_loggers
+
+from playbook.loggers.base import RunLogger
+from playbook.run_files import PREDICTION_COLUMNS, WANDB_ID, Result, StepRows, replace_file
+
+TIMEOUT_SECONDS = 10
+STEP = "trainer/global_step"
+
+
+class WandbLogger(RunLogger):
+    """One W&B run a trial, with the metric names and the steps of its files."""
+
+    def __init__(
+        self,
+        project: str,
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        group: str | None = None,
+        dir: str | None = None,  # W&B's own word
+        mode: Literal["auto", "online", "offline"] = "auto",
+    ) -> None:
+        self._project = project
+        self._entity = entity
+        self._tags = tags or []
+        self._group = group
+        self._dir = dir
+        self._mode = mode
+        self._run: Any = None
+        self._predictions: list[tuple[Any, ...]] = []
+
+    @property
+    def lightning_logger(self) -> lightning_loggers.Logger | None:  # type: ignore[override]
+        """Lightning's own logger on the same run, for callbacks that log."""
+        return None if self._run is None else lightning_loggers.WandbLogger(experiment=self._run, log_model=False)
+
+    def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:
+        folder = Path(self._dir or run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        arguments: dict[str, Any] = {
+            "project": self._project,
+            "entity": self._entity,
+            "tags": self._tags,
+            "group": self._group,
+            "dir": str(folder),
+            "name": Path(run_dir).name,
+            "id": _known_id(Path(run_dir)) or secrets.token_hex(4),
+            "resume": "allow",
+            "config": dict(config),
+            "reinit": "create_new",  # trials in one process do not log into each other's runs
+        }
+        self._run = _init(arguments, folder, self._mode)
+        replace_file(Path(run_dir) / WANDB_ID, json.dumps({"id": arguments["id"]}) + "\n")
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
+        objective = config["objective"]
+        self._run.define_metric(objective["metric"], step_metric=STEP, summary=objective["mode"])
+
+    @property
+    def where(self) -> str | None:  # type: ignore[override]
+        """The page of an online run, the command that sends an offline one."""
+        if self._run is None or self._run.disabled:
+            return None
+        return self._run.url if not self._run.offline else f"offline; wandb sync {Path(self._run.dir).parent}"
+
+    def log_steps(self, rows: StepRows) -> None:
+        # W&B turns every number into JSON; Python's own floats are what it does that with fastest.
+        columns = rows.loss.tolist(), rows.grad_norm.tolist(), rows.lr, rows.clipped.tolist()
+        seconds = rows.data_seconds, rows.step_seconds
+        names = ("train/loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds")
+        for index, row in enumerate(zip(*columns, *seconds, strict=True)):
+            self._run.log({STEP: rows.first_step + index, **dict(zip(names, row, strict=True))})
+        norms = rows.grad_norm[np.isfinite(rows.grad_norm)]
+        if len(norms):
+            histogram = wandb.Histogram(np_histogram=np.histogram(norms, bins=32))
+            self._run.log({STEP: rows.first_step + len(rows) - 1, "grad_norm_histogram": histogram})
+
+    def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:
+        self._run.log({STEP: step, **metrics})
+        self._predictions = predictions
+
+    def close(self, result: Result | None) -> None:
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        try:
+            if result is not None:
+                run.summary.update({name: getattr(result, name) for name in _SUMMARY})
+            if result is not None and self._predictions:
+                rows = [[*map(_plain, row)] for row in self._predictions]
+                run.log({"predictions": wandb.Table(columns=list(PREDICTION_COLUMNS), data=rows)})
+        finally:
+            # A run that is not finished here would be "finished" by whatever ends the process, even a crash.
+            run.finish(exit_code=0 if result is not None else 1)
+
+
+_SUMMARY = (
+    "status",
+    "reason",
+    "objective",
+    "best_step",
+    "final_objective",
+    "chance",
+    "above_chance",
+    "steps",
+    "seconds",
+)
+
+
+_unreachable = False
+"""Found out once a process: the trials of a sweep do not each wait for the same server."""
+
+
+def _init(arguments: dict[str, Any], folder: Path, mode: Literal["auto", "online", "offline"]) -> Any:
+    """The run: as WANDB_MODE or `mode` says, else online if there is a key and the server answers, else offline."""
+    global _unreachable
+    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off")
+    if "WANDB_MODE" in os.environ:
+        return wandb.init(**arguments, settings=settings)
+    if mode != "auto":
+        return wandb.init(**arguments, settings=settings, mode=mode)
+    wandb.setup(settings=wandb.Settings(x_disable_viewer=True, silent=True))  # else login waits for the server, for 5 s
+    if not _unreachable:
+        try:
+            if wandb.login(prompt=False, verify=False):
+                return wandb.init(**arguments, settings=settings)
+        except Exception as error:  # a key of the wrong form, no server, a service that died: none is worth a trial
+            _unreachable = True
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
+            for leftover in (folder / "wandb").glob(f"run-*-{arguments['id']}"):
+                shutil.rmtree(leftover)
+            arguments["id"] = secrets.token_hex(4)  # wandb's service holds on to the id of the run that it gave up
+    return wandb.init(**arguments, settings=settings, mode="offline")
+
+
+def _known_id(run_dir: Path) -> str | None:
+    """The id of the W&B run that an earlier part of this run went to."""
+    try:
+        return cast(str, json.loads((run_dir / WANDB_ID).read_text(encoding="utf-8"))["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,84 @@
+"""Best of n against n: box plots of what a study of n trials would have found, and its expectation (B6, E4, F3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from playbook.analysis.rules.best_of_n import box_plots, sizes, values_of
+from playbook.analysis.tables import Tables
+from playbook.report.charts.axis_plots import arm_colour, objective_title
+from playbook.report.charts.chart import Chart
+from playbook.report.charts.objective_axis import objective_axis
+from playbook.report.charts.palette import colour_of
+
+MOST_ARMS = 12
+WIDTH, HEIGHT = 300, 200
+
+
+def best_of_n_plots(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
+    """A box plot for each arm, and a chart of all their expectations where there are several; with their data."""
+    boxes = {arm: _boxes(tables, arm) for arm in tables.arms[:MOST_ARMS]}
+    boxes = {arm: table for arm, table in boxes.items() if len(table) > 1}
+    charts, datasets = [], {}
+    if len(boxes) > 1:
+        rows = pl.concat([table.with_columns(pl.lit(arm).alias("arm")) for arm, table in boxes.items()])
+        datasets["best_of_n"] = rows.to_dicts()
+        specification = _expectations(tables, rows).to_dict()
+        caption = "The expected best of n trials, without replacement (exact). Infeasible trials count as the worst."
+        charts.append(Chart("best_of_n", "Expected best of n trials", "enough", specification, caption))
+    for place, (arm, table) in enumerate(boxes.items()):
+        name = "best_of_n" if len(boxes) == 1 else f"best_of_n_{place}"
+        datasets[name] = table.to_dicts()
+        specification = _box_plot(tables, name, table, colour_of(list(tables.arms).index(arm))).to_dict()
+        title = "Best of n trials" if len(boxes) == 1 else f"Best of n trials, {arm}"
+        caption = (
+            "Box: the middle half of studies of n trials drawn from these; whiskers: 5 % to 95 %; line: the"
+            " expectation. Exact, not simulated."
+        )
+        charts.append(Chart(name, title, "enough", specification, caption if place == 0 else ""))
+    return charts, datasets
+
+
+def _boxes(tables: Tables, arm: str) -> pl.DataFrame:
+    values = values_of(tables, arm)
+    return box_plots(values, sizes(len(values)), tables.objective.mode) if values else pl.DataFrame()
+
+
+def _y(tables: Tables, column: str, values: list[float]) -> alt.Y:
+    axis = objective_axis(values, tables.objective.mode)
+    # From a single trial on the quartiles may be monstrous: what is beyond the axis is cut off.
+    scale = alt.Scale(**axis.vega_scale(), clamp=True)
+    return alt.Y(f"{column}:Q", title=objective_title(tables), scale=scale, axis=alt.Axis(**axis.vega_axis()))
+
+
+def _expectations(tables: Tables, rows: pl.DataFrame) -> Any:
+    x = alt.X("n:Q", title="trials", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, format="d"))
+    lines = alt.Chart(alt.NamedData(name="best_of_n")).mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=1.6)
+    encoded = lines.encode(
+        x=x,
+        y=_y(tables, "expected", rows["expected"].to_list()),
+        color=arm_colour(tables, orient="top", columns=1),
+        tooltip=["arm:N", "n:Q", alt.Tooltip("expected:Q", format=".4~g")],
+    )
+    return encoded.properties(width=WIDTH, height=HEIGHT)
+
+
+def _box_plot(tables: Tables, name: str, table: pl.DataFrame, colour: str) -> Any:
+    drawn = [value for column in ("low", "lower", "median", "upper", "expected") for value in table[column]]
+    x = alt.X("n:O", title="trials", axis=alt.Axis(labelAngle=0, labelOverlap=True))
+    numbers = ("low", "lower", "median", "upper", "high", "expected")
+    tooltip = ["n:Q", *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in numbers)]
+    base = alt.Chart(alt.NamedData(name=name)).encode(x=x)
+    width = alt.RelativeBandSize(band=0.6)
+
+    def y(column: str) -> alt.Y:
+        return _y(tables, column, drawn)
+
+    whiskers = base.mark_rule(color=colour, opacity=0.7).encode(y=y("low"), y2="high:Q")
+    box = base.mark_bar(color=colour, opacity=0.45, width=width).encode(y=y("lower"), y2="upper:Q", tooltip=tooltip)
+    middle = base.mark_tick(color=colour, thickness=2, width=width).encode(y=y("median"), tooltip=tooltip)
+    line = base.mark_line(color=colour, strokeWidth=1.4, strokeDash=[3, 2]).encode(y=y("expected"))
+    return alt.layer(whiskers, box, middle, line).properties(width=WIDTH, height=HEIGHT)

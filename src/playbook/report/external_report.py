@@ -1,0 +1,140 @@
+"""The report of trials that this template did not run: two CSV files, and a YAML file with the space."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+from playbook.analysis.external import from_frames
+from playbook.analysis.rejudge import By, rejudge
+from playbook.analysis.rules import findings
+from playbook.analysis.tables import CURVE_COLUMNS, Tables
+from playbook.errors import InputError
+from playbook.report.answer import answer
+from playbook.report.commands import Commands
+from playbook.report.content import Contents
+from playbook.report.study_report import write_contents
+from playbook.study.design import Design, Objective
+from playbook.study.overrides import as_override, read_dimension
+from playbook.study.space import Dimension
+
+UNNAMED = "objective"
+"""What the objective is called where nobody says."""
+HEADERS = {"trials": "trial,lr,objective", "curves": ",".join(CURVE_COLUMNS)}
+
+
+def outside_tables(
+    trials: Path, curves: Path | None, space: Path | None, objective: Objective, by: By = "best"
+) -> Tables:
+    """The tables of the files.
+
+    Raises:
+        InputError: a file cannot be read, or lacks what is needed.
+    """
+    evaluations = None if curves is None else _csv(curves, "curves")
+    tables = from_frames(_csv(trials, "trials"), evaluations, None if space is None else _space(space), objective)
+    return rejudge(tables, objective.metric, objective.mode, by=by) if by != "best" else tables
+
+
+def outside_contents(
+    tables: Tables, name: str, folder: Path, runs_here: Callable[[Sequence[str]], bool] = lambda words: False
+) -> Contents:
+    """What the report says.
+
+    `runs_here` says whether the words of a trial are settings of this template too: then there are commands, with the
+    data and the model of the defaults.
+    """
+    found = tuple(findings(tables))
+    design = _design(tables, name)
+    first = _settings(tables, design, 0) if design and len(tables.trials) else {}
+    commands = None
+    if design and first and runs_here([as_override(key, value) for key, value in first.items()]):
+        commands = Commands(design, max(2, len(tables.trials)), folder)
+    notes = []
+    if commands is not None and any(finding.next for finding in found):
+        notes.append(
+            "These trials were run elsewhere. The commands search the same hyperparameters with this template;"
+            " add data=… and model=… to make them yours."
+        )
+    following = [commands.of(finding) if commands and _is_study(finding.next) else () for finding in found]
+    return Contents(
+        name=name,
+        tables=tables,
+        findings=found,
+        next=following,
+        answer=answer(tables, found),
+        notes=notes,
+        caveats=["The trials were run elsewhere: what was fixed in them, and how they were chosen, is not known here."],
+    )
+
+
+def write_outside(contents: Contents, files: Sequence[Path], out_dir: Path) -> Path:
+    """Write the report; the path of the page."""
+    found = hashlib.sha256()
+    for path in files:
+        found.update(path.read_bytes())
+    return write_contents(contents, out_dir, found.hexdigest()[:16])
+
+
+def name_of(trials: Path) -> str:
+    """What to call a study that has no name: its file, or its folder where every file is called `trials.csv`."""
+    return trials.resolve().parent.name if trials.stem == "trials" else trials.stem
+
+
+def _is_study(remedies: Sequence[object]) -> bool:
+    return all(getattr(remedy, "what", None) == "study" for remedy in remedies)
+
+
+def _design(tables: Tables, name: str) -> Design | None:
+    """The trials as a study of this template, where they are one arm."""
+    if len(tables.arms) != 1 or not tables.space.get(tables.arms[0]):
+        return None
+    allowed = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name).strip("-.") or "trials"
+    return Design(name=allowed, nuisance=dict(tables.space[tables.arms[0]]))
+
+
+def _settings(tables: Tables, design: Design, row: int) -> dict[str, object]:
+    values = tables.trials.row(row, named=True)
+    return {key: values[key] for key in design.nuisance if values[key] is not None}
+
+
+def _csv(path: Path, what: str) -> pl.DataFrame:
+    try:
+        return pl.read_csv(path, infer_schema_length=None)
+    except pl.exceptions.NoDataError:
+        raise InputError(f"{what}={path}: the file is empty; a header is needed, such as {HEADERS[what]}") from None
+    except (OSError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{what}={path}: it cannot be read as a CSV file ({said})") from None
+
+
+def _space(path: Path) -> dict[str, Dimension]:
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"space={path}: it cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(given, dict) or not given:
+        raise InputError(f"space={path}: a mapping is needed, such as lr: {{min: 1e-5, max: 0.1, scale: log}}")
+    return {str(key): read_dimension(_numbers(each), f"space.{key}") for key, each in given.items()}
+
+
+def _numbers(given: object) -> object:
+    """YAML reads 1e-5 as a text, since it has no point."""
+    if isinstance(given, list):
+        numbers = [_number(each) for each in given]
+        return given if any(isinstance(each, str) for each in numbers) else numbers
+    if not isinstance(given, dict):
+        return given
+    return {key: _number(each) if key in ("min", "max") else each for key, each in given.items()}
+
+
+def _number(given: object) -> object:
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given

@@ -1,0 +1,289 @@
+"""The report as one HTML file that needs no network: what it says as HTML, its charts and trials as data for `page.js`.
+
+Whatever a study's names hold, nothing of it becomes markup or code: the template escapes, data is JSON in an element
+that no browser runs, and the page's own policy runs only the scripts whose hashes it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import vl_convert
+from jinja2 import Environment
+from markupsafe import Markup
+
+from playbook.analysis.external import NAME
+from playbook.report.charts.all_charts import Charts
+from playbook.report.charts.palette import colour_of, theme
+from playbook.report.charts.trial_rows import brief
+from playbook.report.content import Contents
+from playbook.study.design import ONLY_ARM
+
+_HERE = Path(__file__).parent
+MOST_NEXT = 5
+SECTIONS = {
+    "axes": (
+        "Axis plots",
+        "Every trial against every hyperparameter. ★ the best few, × infeasible, ▲ beyond the axis."
+        " Drag over a plot to highlight its trials everywhere; click a trial for its curves.",
+    ),
+    "isolation": (
+        "Isolation plots",
+        "The best over all nuisance hyperparameters, for each value of a scientific one; for a continuous one"
+        " the best of each bucket, with a dot at its trial.",
+    ),
+    "enough": ("Have we tried enough?", "What a study of n trials would have found, from the trials of this one."),
+    "curves": (
+        "Training curves",
+        "The best trials, and faintly others. Click a trial in a plot, or its number in the table, for its curves.",
+    ),
+    "gradients": ("Gradient norms", "Of the best trial, before clipping."),
+    "steps": (
+        "Best step, importance",
+        "Where in each trial retrospective selection found its best value; and which hyperparameters mattered over the"
+        " ranges searched.",
+    ),
+}
+"""The sections with charts, in order; those of `Chart.section`."""
+
+
+def render(contents: Contents, charts: Charts, made_from: str) -> str:
+    """The page. `made_from` names its inputs; it can be read from the first lines of the file."""
+    vega, js = _vega(), (_HERE / "page.js").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["shell"] = _shell
+    template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        page=_page(contents, charts),
+        policy=_policy(vega, js),
+        made_from=made_from,
+        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        vega=Markup(vega),
+        js=Markup(js),
+        data=Markup(_json(_data(contents, charts))),
+    )
+
+
+def _page(contents: Contents, charts: Charts) -> dict[str, Any]:
+    """What the template shows."""
+    shown: list[dict[str, Any]] = [
+        {
+            "id": name,
+            "title": title,
+            "text": text,
+            "wide": any(chart.wide for chart in charts.charts if chart.section == name),
+            "charts": [
+                (
+                    place,
+                    {
+                        "title": chart.title.partition("  ")[0],
+                        "where": chart.title.partition("  ")[2],
+                        "caption": chart.caption,
+                        "height": chart.specification.get("height", 200) + 60,
+                    },
+                )
+                for place, chart in enumerate(charts.charts)
+                if chart.section == name
+            ],
+        }
+        for name, (title, text) in SECTIONS.items()
+        if any(chart.section == name for chart in charts.charts)
+    ]
+    findings = contents.findings_as_json()
+    for finding in findings:
+        finding["evidence"] = [(key, _evidence(value)) for key, value in finding["evidence"].items()]
+    has_trials = len(contents.tables.trials) > 0
+    following = _next(contents)
+    sections = [("answer", "Answer"), ("findings", "Findings")]
+    sections += [("next", "Next")] if following else []
+    sections += [(section["id"], section["title"]) for section in shown]
+    sections += [("trials", "Trials")] if has_trials else []
+    return {
+        "name": contents.name,
+        "goal": contents.goal,
+        "when": contents.when,
+        "numbers": _numbers(contents),
+        "sections": [*sections, ("design", "Design")],
+        "answer": contents.answer,
+        "notes": contents.notes,
+        "only_arm": ONLY_ARM,
+        "findings": [finding for finding in findings if finding["severity"] != "info"],
+        "info": [finding for finding in findings if finding["severity"] == "info"],
+        "next": following,
+        "charts": shown,
+        "has_trials": has_trials,
+        "arms": [(arm, colour_of(place)) for place, arm in enumerate(contents.tables.arms)],
+        "caveats": contents.caveats,
+        "plan": contents.plan,
+        "provenance": contents.provenance,
+    }
+
+
+def _next(contents: Contents) -> list[tuple[str, str]]:
+    """Each command once, with why, the gravest first."""
+    found: dict[str, str] = {}
+    for finding, commands in zip(contents.findings, contents.next, strict=True):
+        if finding.severity != "info":
+            what = " · ".join(each for each in (finding.parameter, finding.arm) if each and each != ONLY_ARM)
+            for command in commands:
+                found.setdefault(command, f"{finding.code.replace('_', ' ')}{f' ({what})' if what else ''}")
+    return list(found.items())[:MOST_NEXT]
+
+
+def _numbers(contents: Contents) -> list[tuple[str, str, str]]:
+    """`(number, noun, kind)` for the head of the page."""
+    tables = contents.tables
+    counts = dict(tables.trials["status"].value_counts().iter_rows())
+    found = [(str(counts.get("complete", 0)), "trials complete", "")]
+    for status in ("infeasible", "crashed"):
+        if counts.get(status):
+            found.append((str(counts[status]), status, "bad"))
+    ranked = tables.ranked()
+    if len(ranked):
+        found.append((brief(ranked["objective"][0]), f"best {tables.objective.metric}", ""))
+        found.append((str(ranked["trial"][0]), "best trial", ""))
+    if tables.chance is not None:
+        found.append((brief(tables.chance), f"{tables.objective.metric} at chance", ""))
+    if "seconds" in tables.trials.columns and (seconds := tables.trials["seconds"].drop_nulls()).len():
+        found.append((_duration(float(seconds.sum())), "of training", ""))
+    return found
+
+
+def _data(contents: Contents, charts: Charts) -> dict[str, Any]:
+    """What `page.js` reads."""
+    tables = contents.tables
+    return {
+        "objective": tables.objective.metric,
+        "arms": list(tables.arms),
+        "best": list(charts.best),
+        "ascending": tables.objective.mode == "min",
+        "trials": _trials(contents, charts),
+        "curves": _curves(charts.curves),
+        "families": [
+            {"dataset": f"curves_{place}", "measured_on": dict(family.measured_on)}
+            for place, family in enumerate(charts.families)
+        ],
+        "charts": [
+            {
+                "specification": chart.specification,
+                "datasets": chart.datasets,
+                "height": chart.specification.get("height", 200) + 60,
+                "trials_at": chart.trials_at,
+            }
+            for chart in charts.charts
+        ],
+        "datasets": charts.datasets,
+        "themes": {"light": theme(dark=False) | {"background": "transparent"}, "dark": theme(dark=True)},
+    }
+
+
+def _trials(contents: Contents, charts: Charts) -> dict[str, Any]:
+    """The trials as columns, so that a name is there once and not ten thousand times."""
+    tables = contents.tables
+    trials = tables.trials
+    arm = {name: place for place, name in enumerate(tables.arms)}
+    fields: dict[str, list[Any]] = {}
+    for name in charts.rows[0] if charts.rows else ("trial",):
+        if name != "tip":
+            fields[name] = [row[name] for row in charts.rows]
+    fields["arm"] = [arm[name] for name in trials["arm"]]
+    if "reason" in trials.columns and trials["reason"].drop_nulls().len():
+        fields["reason"] = trials["reason"].to_list()
+    keys = list(dict.fromkeys(key for space in tables.space.values() for key in space))
+    names = [NAME] if NAME in trials.columns else []
+    settings = [
+        {"key": key, "values": [None if value is None else _number(brief(value)) for value in trials[key]]}
+        for key in [*names, *keys]
+        if key in trials.columns
+    ]
+    lines = [contents.commands.get(trial) for trial in trials["trial"]]
+    commands = None
+    if lines and all(line is not None for line in lines):
+        known = [line for line in lines if line is not None]
+        head = _common_start(known)
+        commands = {"head": head, "tails": [line[len(head) :] for line in known]}
+    return {"fields": fields, "settings": settings, "commands": commands}
+
+
+def _common_start(lines: Sequence[str]) -> str:
+    """What all of the lines begin with."""
+    pairs = enumerate(zip(min(lines), max(lines), strict=False))
+    return min(lines)[: next((place for place, (one, other) in pairs if one != other), len(min(lines)))]
+
+
+def _curves(curves: pl.DataFrame) -> dict[str, Any]:
+    """Thinned curves, short: `[trial, metric, places in the grid of steps, values of four digits]`."""
+    metrics = sorted(curves["metric"].unique().to_list())
+    grid = curves["step"].unique().sort().to_list()
+    place_of = {step: place for place, step in enumerate(grid)}
+    lines = [
+        [
+            trial,
+            metrics.index(metric),
+            [place_of[step] for step in steps],
+            [float(f"{value:.4g}") if value is not None and math.isfinite(value) else None for value in values],
+        ]
+        for trial, metric, steps, values in curves.group_by(["trial", "metric"], maintain_order=True)
+        .agg("step", "value")
+        .iter_rows()
+    ]
+    return {"metrics": metrics, "grid": grid, "lines": lines}
+
+
+def _shell(command: str) -> Markup:
+    """A command with a button that copies it."""
+    return Markup('<div class="shell"><code>{}</code><button type="button">Copy</button></div>').format(command)
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the element that it stands in."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub asks for what has a default
+    return bundle.replace("</script", "<\\/script")
+
+
+def _policy(*scripts: str) -> str:
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{each}'" for each in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def _evidence(value: Any) -> str:
+    if isinstance(value, list):
+        shown = [_evidence(each) for each in value[:12]]
+        return ", ".join(shown) + (f", … ({len(value)})" if len(value) > 12 else "")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_evidence(each)}" for key, each in value.items())
+    return "–" if value is None else brief(value)
+
+
+def _number(text: str) -> float | str:
+    """A number where it is one, so that a table sorts by it."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,203 @@
+"""The files of a run: what each is called, what its columns are, how it is written and read back.
+
+    config.yaml       as resolved
+    steps.csv         a row a step: the loss and gradient norm of the weights *before* the update of that step
+    evals.csv         a row a metric an evaluation: step k is after k updates, step 0 before the first
+    predictions.csv   a row an example of a fixed sample of the validation split, an evaluation
+    checkpoints/      the best, and the one to resume from
+    result.json       written last: a folder that has it holds a finished trial
+
+Tables only grow, at commits; after a crash the rows past the last commit are cut off. The files are the truth: W&B
+and other stores mirror them and can be rebuilt from them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from playbook.errors import InputError
+
+CONFIG = "config.yaml"
+STEPS = "steps.csv"
+EVALS = "evals.csv"
+PREDICTIONS = "predictions.csv"
+CHECKPOINTS = "checkpoints"
+RESULT = "result.json"
+WANDB_ID = "wandb.json"
+"""The id of the run's W&B run, so that a resumed run goes on there."""
+CRASHES = "crash_*.txt"
+"""The traceback of each attempt of a study's trial that crashed."""
+
+STEP_COLUMNS = ("step", "loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds")
+EVAL_COLUMNS = ("step", "metric", "value")
+PREDICTION_COLUMNS = ("step", "example", "target", "prediction", "score")
+
+TABLES = {STEPS: STEP_COLUMNS, EVALS: EVAL_COLUMNS, PREDICTIONS: PREDICTION_COLUMNS}
+_COLUMN_TYPES: dict[str, pl.DataType] = {
+    "step": pl.Int64(),
+    "example": pl.Int64(),
+    "clipped": pl.Boolean(),
+    "metric": pl.String(),
+    "target": pl.String(),
+    "prediction": pl.String(),
+}  # the others are numbers
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a trial ended; the fields are those of `result.json`.
+
+    `objective` is the best value over the course of training and `best_step` its step; `chance` is what the best
+    constant prediction would get and `above_chance` the share of chance's distance from perfect that the trial
+    covered (1 is perfect, 0 is chance). All of them are None for an infeasible trial, which says its `reason`.
+    """
+
+    status: Literal["complete", "infeasible"]
+    objective: float | None
+    best_step: int | None
+    final_objective: float | None
+    steps: int
+    seconds: float
+    metrics: dict[str, float]
+    seed: int
+    objective_metric: str
+    objective_mode: Literal["min", "max"]
+    chance: float | None = None
+    above_chance: float | None = None
+    reason: Literal["diverged", "out_of_memory"] | None = None
+    reason_step: int | None = None
+    reason_message: str | None = None
+    environment: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """The rows of consecutive steps as columns of equal length; `first_step` is the step of the first row."""
+
+    first_step: int
+    loss: NDArray[np.floating[Any]]
+    grad_norm: NDArray[np.floating[Any]]
+    lr: list[float]
+    clipped: NDArray[np.bool_]
+    data_seconds: list[float]
+    step_seconds: list[float]
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """One tuple a step, in the order of `STEP_COLUMNS`; float32 stays float32, so that it prints short."""
+        steps = range(self.first_step, self.first_step + len(self))
+        seconds = [f"{value:.6f}" for value in self.data_seconds], [f"{value:.6f}" for value in self.step_seconds]
+        yield from zip(steps, self.loss, self.grad_norm, self.lr, self.clipped.tolist(), *seconds, strict=True)
+
+
+class Table:
+    """A CSV file that grows by whole commits.
+
+    Floats are written with the fewest digits that read back as the same number, in the type that they were computed
+    in. A float32 loss is given as float32 by the caller, so that a row is short.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / name
+        self.columns = TABLES[name]
+
+    def append(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows, in the order of the columns, and have them on the disk on return."""
+        text = "".join(",".join(map(_cell, row)) + "\n" for row in rows)
+        new = not self.path.exists() or self.path.stat().st_size == 0
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            if new:
+                file.write(",".join(self.columns) + "\n")
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def cut(self, keep_until: int) -> None:
+        """Drop the rows of steps past `keep_until` and a last line that a crash tore."""
+        if not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8", errors="replace", newline="") as file:  # a crash may tear a character
+            text = file.read()
+        header, *rows = _whole_rows(text) or [""]
+        kept = [row for row in rows if int(row.partition(",")[0]) <= keep_until]
+        replace_file(self.path, header + "".join(kept))
+
+
+def read_table(folder: Path, name: str) -> pl.DataFrame:
+    """A table of a run; empty, with its columns, where the run has not written it yet."""
+    path = folder / name
+    schema = {column: _COLUMN_TYPES.get(column, pl.Float64()) for column in TABLES[name]}
+    if not path.exists():
+        return pl.DataFrame(schema=schema)
+    return pl.read_csv(path, schema=schema)
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write `result.json`, which ends the run."""
+    replace_file(folder / RESULT, json.dumps(asdict(result), indent=2, allow_nan=False) + "\n")
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result of a finished run; None while there is none."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    try:
+        return Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as a result ({error}); overwrite=true runs the trial again") from None
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a whole file so that a reader sees the old one or the new one, also after a crash."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk: a rename is only durable with its folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that JSON can hold."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def _whole_rows(text: str) -> list[str]:
+    """The rows that end; a line break within quotes, of which a whole row has an even number, ends none."""
+    rows, begin = [], 0
+    for end in (match.end() for match in re.finditer("\n", text)):
+        if text.count('"', begin, end) % 2 == 0:
+            rows.append(text[begin:end])
+            begin = end
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if any(c in text for c in ',"\n') else text

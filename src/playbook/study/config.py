@@ -1,0 +1,244 @@
+"""The `study` block of a config, checked, and made a `Design` together with the keys swept on the command line.
+
+A sweep on the command line replaces its key's entry everywhere in the block; a plain value there fixes the key. So a
+packaged study is a starting point, and the command line has the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
+
+from playbook.config import flatten
+from playbook.errors import InputError
+from playbook.study.design import TRIALS_AN_ARM, Conditional, Design, Objective
+from playbook.study.overrides import read_dimension
+from playbook.study.space import Choice, Dimension, Value, size
+from playbook.validation import STRICT, show, validate
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,119}$"
+"""What a study may be called: it names a folder."""
+
+
+class ConditionalBlock(BaseModel):
+    """Hyperparameters that exist only where `when` holds, and from so many trials an arm on."""
+
+    model_config = STRICT
+
+    when: dict[str, Any]
+    space: dict[str, Any]
+    from_n_trials: PositiveInt = 1
+
+
+class StudyConfig(BaseModel):
+    """The keys of `study`, as `conf/study/_base_.yaml` explains them."""
+
+    model_config = STRICT
+
+    name: Annotated[str, Field(pattern=NAME)] | None = None
+    goal: str = ""
+    n_trials: PositiveInt | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    scientific: dict[str, Any] = {}
+    nuisance: dict[str, Any] = {}
+    conditional: list[ConditionalBlock] = []
+    repeat: dict[str, Any] = {}
+    trials: list[dict[str, Any]] = []
+    roles: dict[str, Any] = {}
+    storage: str | None = None
+    dry_run: bool = False
+    retries: NonNegativeInt = 2
+    app: str = "playbook.study.app.App"
+
+
+def read_study_config(plain: Mapping[str, Any]) -> StudyConfig:
+    """The checked block.
+
+    Raises:
+        InputError: a line for each fault.
+    """
+    conditional = plain.get("conditional")
+    for place, each in enumerate(conditional if isinstance(conditional, list) else []):
+        if isinstance(each, Mapping):  # on its own, so that the line names the key in it
+            validate(ConditionalBlock, {str(key): value for key, value in each.items()}, f"study.conditional[{place}]")
+    name = plain.get("name")
+    if isinstance(name, (int, float)) and not isinstance(name, bool):  # study.name=7
+        plain = {**plain, "name": str(name)}
+    try:
+        return validate(StudyConfig, plain, "study")
+    except InputError as error:
+        if not str(error).startswith("study.name="):
+            raise
+        raise InputError(
+            f"study.name={show(name)}: it names a folder; allowed are up to 120 letters, digits and . _ = + -,"
+            " beginning with a letter or a digit"
+        ) from None
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What the command line says besides the block: keys that are swept, and `overrides`, keys with one value.
+
+    `settings` are the values of the composed config, flat, with the options of its groups (`optimizer: adam`):
+    what a condition may ask for.
+    """
+
+    sweeps: Mapping[str, Dimension]
+    overrides: frozenset[str]
+    settings: Mapping[str, Value]
+
+
+def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budget: int | None) -> Design:
+    """The design that the block and the command line describe; its name is empty where none is given.
+
+    `budget` is the number of trials that decides which of the hyperparameters with a `from_n_trials` there are; None
+    takes `block.n_trials`.
+
+    Raises:
+        InputError: a line that names the key.
+    """
+    roles = {key: each for key, each in flatten(block.roles) if each != {}}
+    spaces: dict[str, dict[str, Dimension]] = {
+        "scientific": _space(block.scientific, "study.scientific"),
+        "nuisance": _space(block.nuisance, "study.nuisance"),
+        "repeat": _space(block.repeat, "study.repeat"),
+    }
+    _apply_roles(spaces, roles, given.sweeps)
+    conditional = [
+        (each, _space(each.space, f"study.conditional[{place}].space")) for place, each in enumerate(block.conditional)
+    ]
+    everywhere = (*spaces.values(), *(space for _, space in conditional))
+    for space in everywhere:
+        for key in given.overrides.intersection(space):
+            if key not in given.sweeps:
+                del space[key]
+        space.update({key: swept for key, swept in given.sweeps.items() if key in space})
+    _take_in(spaces, roles, given.sweeps, everywhere)  # before the conditions, which may ask for it
+    arms = 1
+    for each in spaces["scientific"].values():
+        arms *= size(each) or 1
+    budget = budget if budget is not None else block.n_trials
+    conditions = list(_conditions(conditional, spaces, given, None if budget is None else budget // arms))
+    _take_in(spaces, roles, given.sweeps, (*spaces.values(), *(each.space for each in conditions)))
+    if block.conditional and not block.trials and not any(spaces.values()) and not conditions:
+        raise InputError(
+            "study.conditional: none of its conditions holds here; sweep the key yourself, such as"
+            " 'lr=tag(log,interval(1e-4,1.0))'"
+        )
+    return Design(
+        name=block.name or "",
+        objective=objective,
+        goal=block.goal,
+        seed=block.seed,
+        scientific=spaces["scientific"],
+        nuisance=spaces["nuisance"],
+        conditional=tuple(conditions),
+        repeat=_choices(spaces["repeat"]),
+        listed_trials=tuple(dict(flatten(each)) for each in block.trials),
+    )
+
+
+def _conditions(
+    conditional: list[tuple[ConditionalBlock, dict[str, Dimension]]],
+    spaces: Mapping[str, dict[str, Dimension]],
+    given: CommandLine,
+    trials_an_arm: int | None,
+) -> Iterator[Conditional]:
+    """The conditions on what the study varies; what depends on fixed settings alone is or is not nuisance.
+
+    Where the command line sweeps the key of a condition, the values that it leaves out are no arms.
+    """
+    settings = given.settings
+    for place, (block, space) in enumerate(conditional):
+        if not block.when:
+            raise InputError(
+                f"study.conditional[{place}].when: empty; name a scientific hyperparameter and its value,"
+                " such as {optimizer: adam}"
+            )
+        when = {key: tuple(each) if isinstance(each, list) else (each,) for key, each in block.when.items()}
+        for key in when:
+            if key in spaces["nuisance"] or key in spaces["repeat"]:
+                raise InputError(
+                    f"study.conditional[{place}].when.{key}: each value of {key} has a space of its own, and so is an"
+                    f" arm: study.roles.{key}=scientific"
+                )
+            if key not in spaces["scientific"] and key not in settings:
+                raise InputError(
+                    f"study.conditional[{place}].when.{key}: neither a scientific hyperparameter nor a setting;"
+                    " a condition on nothing never holds"
+                )
+        if block.from_n_trials > (trials_an_arm if trials_an_arm is not None else TRIALS_AN_ARM):
+            continue
+        fixed = [key for key in when if key not in spaces["scientific"]]
+        if any(settings[key] not in when[key] for key in fixed) or not space:
+            continue
+        rest = {key: _left(values, given.sweeps.get(key)) for key, values in when.items() if key not in fixed}
+        if not all(rest.values()):
+            continue
+        if rest:
+            yield Conditional(rest, space)
+            continue
+        for key, each in space.items():
+            if key in spaces["nuisance"] or key in spaces["scientific"]:
+                raise InputError(f"study.conditional[{place}].space.{key}: {key} has a place in the study already")
+            spaces["nuisance"][key] = each
+
+
+def _left(values: tuple[Value, ...], swept: Dimension | None) -> tuple[Value, ...]:
+    return tuple(value for value in values if value in swept.values) if isinstance(swept, Choice) else values
+
+
+def _apply_roles(
+    spaces: Mapping[str, dict[str, Dimension]], roles: Mapping[str, Any], sweeps: Mapping[str, Dimension]
+) -> None:
+    """Moves what `study.roles` names; what is swept without an entry gets its role later."""
+    for key, role in roles.items():
+        if role not in spaces:
+            raise InputError(f"study.roles.{key}={show(role)}: allowed are {', '.join(spaces)}")
+        homes = [name for name, space in spaces.items() if key in space]
+        if not homes and key not in sweeps:
+            raise InputError(f"study.roles.{key}={role}: {key} is not searched; sweep it, such as {key}=a,b")
+        for home in homes:
+            spaces[role][key] = spaces[home].pop(key)
+
+
+def _take_in(
+    spaces: Mapping[str, dict[str, Dimension]],
+    roles: Mapping[str, Any],
+    sweeps: Mapping[str, Dimension],
+    there: Iterable[Mapping[str, Dimension]],
+) -> None:
+    """What is swept and in none of the spaces that are `there` gets its role now."""
+    for key in [key for key in sweeps if not any(key in space for space in there)]:
+        role = roles.get(key, "repeat" if _is_seeds(key, sweeps[key]) else "nuisance")
+        spaces[role][key] = sweeps[key]
+
+
+def _is_seeds(key: str, swept: Dimension) -> bool:
+    """`seed=0,1,2` repeats each point."""
+    return key == "seed" and isinstance(swept, Choice)
+
+
+def _space(block: Mapping[str, Any], key: str) -> dict[str, Dimension]:
+    return {name: read_dimension(each, f"{key}.{name}") for name, each in _entries(block)}
+
+
+def _entries(block: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`study.nuisance.model.width=[8,16]` on the command line makes blocks within blocks of the key's parts."""
+    for name, each in block.items():
+        if isinstance(each, Mapping) and each and not each.keys() & {"min", "max", "scale", "type"}:
+            yield from _entries(each, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", each
+
+
+def _choices(space: Mapping[str, Dimension]) -> dict[str, Choice]:
+    found = {}
+    for key, each in space.items():
+        if not isinstance(each, Choice):
+            raise InputError(f"study.repeat.{key}: a list of values is needed to repeat, such as {key}=0,1,2")
+        found[key] = each
+    return found

@@ -1,0 +1,67 @@
+"""Runs what is missing of a study, whatever happens to the trials and to the processes that they run in.
+
+All missing trials are handed to the launcher at once: the sequence does not adapt, so there is no batch to wait for.
+What has become of each is then read from its folder and nowhere else, so it does not matter where it ran, and whether
+this process was killed in between and started again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from playbook.errors import CrashError, InputError
+from playbook.run_files import CRASHES, RESULT
+from playbook.study.design import Trial
+from playbook.study.study_files import last_crash, record_crash
+
+Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
+"""Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
+
+
+def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that have no result, the crashed ones too: what a study still has to run."""
+    return [trial for trial in trials if not (folder / trial.folder / RESULT).exists()]
+
+
+def run_missing(folder: Path, trials: Sequence[Trial], launch: Launch, *, retries: int) -> None:
+    """Launch `trials` until each has a result, or has crashed `retries` times more than once.
+
+    A trial that was refused as bad input is not run again: it would be refused again.
+
+    Raises:
+        CrashError: the launcher itself gave up, and no trial ended in any way.
+    """
+    attempts: Counter[int] = Counter()
+    left = unfinished(folder, trials)
+    while left:
+        before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
+        try:
+            known = launch(left)
+        except Exception as error:
+            news = [_num_crashes(folder / trial.folder) > before[trial.number] for trial in left]
+            if len(unfinished(folder, left)) == len(left) and not any(news):
+                said = " ".join(f"{type(error).__name__}: {error}".split())
+                raise CrashError(f"{folder}: no trial could be run ({said})") from error
+            known = [error] * len(left)
+        for trial, death in zip(left, known, strict=True):
+            own = folder / trial.folder
+            if not (own / RESULT).exists() and _num_crashes(own) == before[trial.number]:
+                said = " ".join(str(death).split()) if death is not None else "nothing is known of its end"
+                record_crash(own, f"Died: the process of this trial ended without a word ({said})")
+        attempts.update(trial.number for trial in left)
+        left = [
+            trial
+            for trial in unfinished(folder, left)
+            if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)
+        ]
+
+
+def _num_crashes(own: Path) -> int:
+    return sum(1 for _ in own.glob(CRASHES))
+
+
+def _was_refused(own: Path) -> bool:
+    crash = last_crash(own)
+    return crash is not None and crash.kind == InputError.__name__

@@ -1,0 +1,222 @@
+"""The files of a study, and what has become of each of its trials.
+
+    study.yaml        the design: goal, space, roles, seed, objective, what is fixed; written when the study begins
+    trial_00007/      the files of a run, and `crash_1.txt`, … of attempts that crashed
+    trials.csv        a row a trial that has ended
+
+The trials' own folders are the truth. `trials.csv` is made from them and can be made again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import yaml
+
+from playbook.errors import InputError
+from playbook.run_files import CRASHES, RESULT, Result, read_result, replace_file
+from playbook.study.design import Design, Trial
+from playbook.study.space import Value
+
+STUDY = "study.yaml"
+TRIALS = "trials.csv"
+TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What `study.yaml` holds: the design, the target number of trials, and where and when it was made.
+
+    `budget` is the number of trials that the space was chosen for.
+    """
+
+    design: Design
+    n_trials: int
+    budget: int
+    created: str
+    command: str
+    environment: Mapping[str, Any]
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The last attempt of a trial that ended in an exception, or without a word."""
+
+    attempts: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended. A crashed one has no result."""
+
+    trial: Trial
+    status: Literal["complete", "infeasible", "crashed"]
+    result: Result | None = None
+    crash: Crash | None = None
+
+
+def write_study(folder: Path, study: StudyFile) -> None:
+    """Write `study.yaml`, whole or not at all."""
+    plain = study.design.plain() | {
+        "n_trials": study.n_trials,
+        "budget": study.budget,
+        "created": study.created,
+        "command": study.command,
+        "environment": dict(study.environment),
+        "caveats": list(study.caveats),
+    }
+    replace_file(folder / STUDY, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
+
+
+def read_study(folder: Path) -> StudyFile | None:
+    """The study of a folder; None where there is none.
+
+    Raises:
+        InputError: its file cannot be read as a study.
+    """
+    path = folder / STUDY
+    if not path.exists():
+        return None
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return StudyFile(
+            design=Design.of(given),
+            n_trials=int(given["n_trials"]),
+            budget=int(given["budget"]),
+            created=str(given["created"]),
+            command=str(given["command"]),
+            environment=dict(given["environment"]),
+            caveats=tuple(given["caveats"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, InputError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{path} cannot be read as a study ({said}); mend it, or name another study with study.name=<name>"
+        ) from None
+
+
+def outcome(folder: Path, trial: Trial) -> Outcome | None:
+    """How a trial of the study in `folder` ended; None while it has not.
+
+    Raises:
+        InputError: its `result.json` is damaged.
+    """
+    own = folder / trial.folder
+    try:
+        result = read_result(own)
+        if result is not None and not _is_whole(result):
+            raise InputError(f"{own / RESULT} is not a result (status {result.status}, objective {result.objective})")
+    except (InputError, OSError) as error:
+        said = str(error).removesuffix("; overwrite=true runs the trial again")  # which is for a run on its own
+        raise InputError(f"{said}; remove {own} to have the trial run again") from None
+    if result is not None:
+        return Outcome(trial, result.status, result=result)
+    crash = last_crash(own)
+    return None if crash is None else Outcome(trial, "crashed", crash=crash)
+
+
+def _is_whole(result: Result) -> bool:
+    """Whether a file that anybody may have written says what a study asks of it."""
+    if result.status == "complete":
+        return isinstance(result.objective, (int, float)) and math.isfinite(result.objective)
+    return result.status == "infeasible"
+
+
+def outcomes(folder: Path, trials: Iterable[Trial]) -> list[Outcome]:
+    """Those of `trials` that have ended, in their order."""
+    found = (outcome(folder, trial) for trial in trials)
+    return [each for each in found if each is not None]
+
+
+def record_crash(own: Path, error: BaseException | str) -> None:
+    """Keep the traceback of an attempt in the trial's folder; its last line says what happened."""
+    if isinstance(error, InputError):  # the line says it all
+        text = "InputError: " + " ".join(str(error).split())
+    elif isinstance(error, BaseException):
+        text = "".join(traceback.format_exception(error)).rstrip()
+        if "\n" in str(error).strip():  # as those of CUDA and of Hydra have, whose last line is not what happened
+            text += f"\n\n{type(error).__name__}: {' '.join(str(error).split())}"
+    else:
+        text = error
+    own.mkdir(parents=True, exist_ok=True)
+    number = 1 + sum(1 for _ in own.glob(CRASHES))
+    path = own / CRASHES.replace("*", str(number))
+    try:
+        replace_file(path, text + "\n")
+    except OSError:  # on a full disk nothing of it may stay, as the trial would take it for somebody else's file
+        path.with_name(f"{path.name}.tmp").unlink(missing_ok=True)
+        raise
+
+
+def last_crash(own: Path) -> Crash | None:
+    """The last recorded crash of a trial's folder."""
+    paths = [path for path in own.glob(CRASHES) if path.is_file()] if own.is_dir() else []
+    if not paths:
+        return None
+    last = max(paths, key=lambda path: (len(path.name), path.name))
+    lines = last.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no traceback"]
+    kind, _, message = lines[-1].partition(": ")
+    return Crash(len(paths), kind.rpartition(".")[2], message or lines[-1])
+
+
+def write_trials(folder: Path, design: Design, ended: Iterable[Outcome]) -> None:
+    """Write `trials.csv`, whole or not at all."""
+    replace_file(folder / TRIALS, trials_text(design, ended))
+
+
+def trials_text(design: Design, ended: Iterable[Outcome]) -> str:
+    """What `trials.csv` says of the trials that have ended."""
+    keys = columns(design)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*TRIAL_COLUMNS, *keys])
+    for each in ended:
+        result = each.result
+        seed = result.seed if result else design.seed_of(each.trial)
+        own = (
+            each.trial.number,
+            each.trial.arm,
+            each.status,
+            result.objective if result else None,
+            result.best_step if result else None,
+            seed,
+        )
+        settings = each.trial.settings
+        writer.writerow(
+            ["" if value is None else cell(value) for value in own]
+            + [cell(settings[key]) if key in settings else "" for key in keys]
+        )
+    return text.getvalue()
+
+
+def read_trials(folder: Path) -> pl.DataFrame:
+    """`trials.csv`; the hyperparameters are texts, since a column may hold values of several types."""
+    path = folder / TRIALS
+    known = {"trial": pl.Int64, "objective": pl.Float64, "best_step": pl.Int64, "seed": pl.Int64}
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+        return table.with_columns(pl.col(name).cast(kind) for name, kind in known.items())
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path} cannot be read as a table of trials ({' '.join(str(error).split())})") from None
+
+
+def columns(design: Design) -> list[str]:
+    """The hyperparameter columns of `trials.csv`."""
+    return [key for key in design.parameters if key not in TRIAL_COLUMNS]
+
+
+def cell(value: Value) -> str:
+    """A value in a table: numbers and texts as they are, `null`, `true` and `false`, and JSON for the rest."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,95 @@
+"""One label out of several: cross-entropy, and the share of examples whose label is missed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from playbook.errors import InputError
+from playbook.tasks.base import Task
+
+RARE_CLASSES = 20
+"""How many classes have their counts logged: all of them up to here, else the rarest."""
+
+
+class Classification(Task):
+    """One label out of `num_classes`: cross-entropy, and the share of examples whose label is missed."""
+
+    counts: Tensor
+
+    def __init__(
+        self,
+        train_targets: Tensor,
+        num_classes: int | None,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        metrics: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(metrics)
+        if num_classes is None:
+            raise InputError("task=classification: the data has real-valued targets; choose task=regression")
+        self.num_outputs = num_classes
+        self.label_smoothing = label_smoothing
+        self.register_buffer("counts", torch.bincount(train_targets.cpu(), minlength=num_classes))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+
+    def own_metrics(self) -> Metric:
+        return ClassificationMetrics(self.num_outputs)
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        return outputs.softmax(-1)
+
+    def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
+        scores, labels = self.predict(outputs).float().cpu().max(-1)
+        rows = zip(targets.tolist(), labels.tolist(), scores.numpy(), strict=True)
+        return [(str(target), str(label), score) for target, label, score in rows]
+
+    def chance(self, targets: Tensor) -> dict[str, float]:
+        frequencies = self.counts.double().cpu()
+        frequencies = (frequencies + 1) / (frequencies + 1).sum()  # a class that training never saw is still possible
+        targets = targets.cpu()
+        missed = (targets != self.counts.cpu().argmax()).double().mean().item()
+        return {"error": missed, "accuracy": 1 - missed, "loss": -frequencies.log()[targets].mean().item()}
+
+
+class ClassificationMetrics(Metric):
+    """`error`, `accuracy`, `loss`, and per class `correct/<class>` of `examples/<class>`.
+
+    Counts are integers and the loss is summed over examples in float64, so that neither the size of the batches nor
+    the number of ranks changes the result.
+    """
+
+    full_state_update = False
+    loss_sum: Tensor
+    correct: Tensor
+    examples: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("correct", torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("examples", torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Outputs (n, classes), targets int64 (n,)."""
+        losses = F.cross_entropy(outputs.double(), targets, reduction="none")
+        hits = targets[outputs.argmax(-1) == targets]
+        self.loss_sum += losses.sum()
+        self.correct += torch.bincount(hits, minlength=len(self.correct))
+        self.examples += torch.bincount(targets, minlength=len(self.examples))
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of everything that was seen, on all ranks."""
+        correct, examples = self.correct.tolist(), self.examples.tolist()
+        total = sum(examples)
+        rare = sorted(range(len(examples)), key=lambda c: examples[c])[:RARE_CLASSES]
+        counts = {f"correct/{c}": float(correct[c]) for c in sorted(rare)}
+        counts |= {f"examples/{c}": float(examples[c]) for c in sorted(rare)}
+        error = 1 - sum(correct) / total
+        return {"error": error, "accuracy": 1 - error, "loss": self.loss_sum.item() / total} | counts

@@ -1,0 +1,145 @@
+"""The processes of a data-parallel trial on one machine: started, watched, and agreeing with one another.
+
+The process of the command line trains nothing itself. It starts one process a device, so that a trial in a sweep, in a
+worker of joblib or in a cluster job is started in the same way; and when one of them dies it ends the others.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import connection
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException, start_processes
+
+from playbook.errors import CrashError
+from playbook.lock import SharedLock
+from playbook.training.signals import SIGNALS, Interrupts
+
+GRACE_SECONDS = 10.0
+"""How long the other ranks have to end by themselves when one has died."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Which of the processes of a trial this is."""
+
+    index: int = 0
+    world_size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """The one that writes."""
+        return self.index == 0
+
+
+def run_ranks(
+    work: Callable[..., None], arguments: tuple[Any, ...], *, world_size: int, lock: SharedLock, interrupts: Interrupts
+) -> int:
+    """Run `work(rank, *arguments)` in `world_size` processes; returns 0, or the exit code of the first that gave one.
+
+    Each process holds `lock` too, so that a folder stays locked until the last of them is gone.
+
+    Raises:
+        CrashError: a process was killed; the others have been ended.
+        ProcessRaisedException: a process raised; its traceback is in the message, and the others have been ended.
+    """
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    spawned = (world_size, address, lock, work, arguments)
+    context = start_processes(  # type: ignore[no-untyped-call]
+        _rank, spawned, nprocs=world_size, join=False, start_method="spawn"
+    )
+    assert context is not None
+    try:
+        return _watch(context, interrupts)
+    except SystemExit:  # a second Ctrl-C, which the ranks do not see
+        for process in context.processes:
+            process.kill()
+        raise
+
+
+def _watch(context: ProcessContext, interrupts: Interrupts) -> int:
+    """See `run_ranks`."""
+    forwarded = False
+    while True:
+        connection.wait(list(context.sentinels), timeout=0.5)
+        # Looked at before the others notice: those fail in turn, in ways that say nothing of the cause.
+        killed = [(rank, -p.exitcode) for rank, p in enumerate(context.processes) if (p.exitcode or 0) < 0]
+        try:
+            if context.join(timeout=0, grace_period=GRACE_SECONDS):
+                return 0
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            if interrupts.signum is not None and isinstance(error, ProcessExitedException):
+                return interrupts.exit_code
+            if not killed and isinstance(error, ProcessExitedException) and error.exit_code < 0:
+                killed = [(error.error_index, -error.exit_code)]  # it died since we looked
+            if killed:
+                rank, signum = killed[0]
+                raise CrashError(f"rank {rank} was ended by {signal.Signals(signum).name}") from None
+            if isinstance(error, ProcessRaisedException):
+                raise
+            return error.exit_code
+        if interrupts.signum is not None and not forwarded:
+            forwarded = True
+            for process in context.processes:
+                if process.is_alive():
+                    os.kill(process.pid, signal.SIGTERM)
+
+
+def any_of(flag: bool, rank: Rank, device: torch.device) -> bool:
+    """Whether `flag` is set on any rank; all ranks must ask at the same step."""
+    if rank.world_size == 1:
+        return flag
+    value = torch.tensor(float(flag), device=device)
+    distributed.all_reduce(value, op=distributed.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def average_running_statistics(model: nn.Module, rank: Rank) -> None:
+    """Give all ranks the mean of their floating-point buffers: batch norm's running averages (D5).
+
+    Each rank has seen its own part of the data; before an evaluation and a checkpoint they become one model again.
+    """
+    if rank.world_size == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            distributed.all_reduce(buffer)
+            buffer /= rank.world_size
+
+
+def _rank(
+    index: int,
+    world_size: int,
+    address: Mapping[str, str],
+    lock: SharedLock,
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> None:
+    parent = os.getppid()
+
+    def of_a_terminal(signum: int, frame: FrameType | None) -> None:
+        """Ctrl-C reaches all processes of a terminal: that of the command line takes it, and asks its ranks by SIGTERM.
+        When it has died, torch has them sent SIGINT too, and that counts.
+        """
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for signum in SIGNALS:  # a handler of the parent is not ours
+        signal.signal(signum, of_a_terminal if signum == signal.SIGINT else signal.SIG_DFL)
+    places = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+    os.environ.update({**address, **{name: str(value) for name, value in places.items()}, "GROUP_RANK": "0"})
+    work(Rank(index, world_size), *arguments)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,111 @@
+"""A run read back: what it was told, what it recorded, and the best model it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from playbook.config import Config, load_config, read_config
+from playbook.errors import InputError
+from playbook.run_files import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
+from playbook.tasks import Task
+from playbook.training.checkpoints import SafeCheckpointIO, best_path, saved, step_of
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in the folder `path`, finished or not.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder}: there is no run here ({CONFIG} is missing)")
+    return Run(folder)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of one trial. Tables are polars data frames with the columns of `playbook.run_files`."""
+
+    path: Path
+
+    @cached_property
+    def config(self) -> Config:
+        """The checked config."""
+        return load_config(read_config(self.path / CONFIG))
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """A row a step."""
+        return read_table(self.path, STEPS)
+
+    @property
+    def evals(self) -> pl.DataFrame:
+        """A row a metric an evaluation."""
+        return read_table(self.path, EVALS)
+
+    @property
+    def predictions(self) -> pl.DataFrame:
+        """A row an example of the fixed validation sample, an evaluation."""
+        return read_table(self.path, PREDICTIONS)
+
+    @property
+    def result(self) -> Result | None:
+        """How it ended; None while it has not."""
+        return read_result(self.path)
+
+    @property
+    def best_steps(self) -> list[int]:
+        """The steps whose checkpoints were kept, best first."""
+        objective = self.config.objective
+        kept = {step_of(path) for path in saved(self.path / CHECKPOINTS, "step")}
+        values = self.evals.filter(pl.col("metric") == objective.metric, pl.col("step").is_in(kept))
+        ranked = values.sort(["value", "step"], descending=[objective.mode == "max", False])
+        return ranked["step"].to_list()
+
+    def model(self, step: int | None = None) -> Predictor:
+        """The model of the best evaluation, or of the kept checkpoint at `step`, on the CPU in evaluation mode.
+
+        Raises:
+            InputError: there is no such checkpoint, or it is damaged.
+        """
+        if step is None:
+            if not self.best_steps:
+                raise InputError(f"{self.path}: no checkpoint was kept (keep_best={self.config.keep_best})")
+            step = self.best_steps[0]
+        path = best_path(self.path / CHECKPOINTS, step)
+        if not path.exists():
+            raise InputError(f"{path}: there is none; kept are the steps {self.best_steps}")
+        checkpoint = SafeCheckpointIO().load_checkpoint(path)
+        shape = checkpoint["shape"]
+        model = self.config.model.build(input_shape=tuple(shape["input_shape"]), num_outputs=shape["num_outputs"])
+        targets = torch.zeros(1, dtype=torch.int64) if shape["num_classes"] else torch.zeros(1, shape["num_outputs"])
+        task = self.config.task.build(train_targets=targets, num_classes=shape["num_classes"])
+        predictor = Predictor(model, task)
+        if self.config.trainer.precision == "64-true":
+            predictor.double()
+        predictor.load_state_dict(checkpoint["state_dict"])
+        return predictor.eval()
+
+
+class Predictor(nn.Module):
+    """A trained model: normalised inputs of shape (n, *input_shape) to predictions in the units of the targets.
+
+    Those are class probabilities (n, classes), or real values (n, k). `model` gives the raw outputs.
+    """
+
+    def __init__(self, model: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predictions for `inputs`."""
+        predictions: Tensor = self.task.predict(self.model(inputs))
+        return predictions

@@ -1,0 +1,143 @@
+"""The folder of a run: whose it is, who may write there, and where the run in it stands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playbook.config import Config, difference, dump_config, identity, read_config
+from playbook.errors import InputError
+from playbook.lock import LOCK
+from playbook.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    CRASHES,
+    RESULT,
+    STEPS,
+    TABLES,
+    WANDB_ID,
+    Result,
+    Table,
+    read_result,
+    replace_file,
+)
+from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, saved, step_of, verify
+from playbook.training.commit import GENERATIONS, History
+
+
+def finished_result(folder: Path, config: Config) -> Result | None:
+    """The result of a finished trial of this config, None where there is something left to do.
+
+    Raises:
+        InputError: the folder holds something else. Nothing has been written.
+    """
+    try:
+        parent = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError as error:  # a name that is too long
+        raise InputError(f"output_dir={folder}: {os.strerror(error.errno or 0)}") from None
+    if not parent.is_dir():
+        raise InputError(f"output_dir={folder}: {parent} is a file; name a folder")
+    if parent != folder:
+        return None
+    if all(path.name in (f"{CONFIG}.tmp", LOCK) or path.match(f"{CRASHES}*") for path in folder.iterdir()):
+        return None  # empty, or it ended in its first moment
+    if not (folder / CONFIG).exists():
+        raise InputError(f"output_dir={folder}: this folder has files and is not a run's; name a new one")
+    if config.overwrite:
+        return None
+    if differences := difference(identity(read_config(folder / CONFIG)), config.identity()):
+        raise InputError(
+            f"output_dir={folder} holds a run of another config ({'; '.join(differences)});"
+            " name another folder, or overwrite=true to start afresh"
+        )
+    return read_result(folder)
+
+
+@dataclass(frozen=True)
+class LastCommit:
+    """Where a run goes on: the checkpoint, what the trial remembered there, and the environment it was made in."""
+
+    path: Path | None = None
+    history: History = field(default_factory=History)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> LastCommit:
+    """Bring the folder to its last commit: what a crash left half written is removed, rows past it are cut off.
+
+    `here` is the environment.
+
+    Raises:
+        InputError: the run was begun in another environment, where it would have other numbers, or one of its best
+            checkpoints is damaged. Nothing was changed.
+    """
+    checkpoints = folder / CHECKPOINTS
+    if config.overwrite:
+        _clear(folder)
+    if config.overwrite or not (folder / CONFIG).exists():
+        replace_file(folder / CONFIG, dump_config(config.plain()))
+    checkpoints.mkdir(exist_ok=True)
+    commit = last_commit(folder)
+    if commit.path is not None and config.resume != "force":
+        _refuse_another_environment(folder, commit.environment, here)
+    best = [best_path(checkpoints, step) for step, _ in commit.history.best(config.objective.mode, config.keep_best)]
+    _refuse_damage(best)
+    step = step_of(commit.path) if commit.path else -1
+    generations = [path for path in saved(checkpoints, "resume") if step_of(path) <= step]
+    keep_only(checkpoints, [*best, *generations[-GENERATIONS:]])
+    for name in TABLES:
+        # A step's row describes the weights before its update: after `step` updates the last row is of step - 1.
+        Table(folder, name).cut(step - 1 if name == STEPS else step)
+    return commit
+
+
+def last_commit(folder: Path) -> LastCommit:
+    """The newest commit whose checkpoint can be trusted."""
+    for path in reversed(saved(folder / CHECKPOINTS, "resume")):
+        try:
+            checkpoint = SafeCheckpointIO().load_checkpoint(path)
+            return LastCommit(path, History.of(checkpoint["history"]), dict(checkpoint["environment"]))
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            print(f"{error}; going on from the commit before it", file=sys.stderr)
+    return LastCommit()
+
+
+def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    if differences := difference(there, here):
+        raise InputError(
+            f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
+            " resume=force goes on all the same"
+        )
+
+
+def _refuse_damage(best: Iterable[Path]) -> None:
+    """A best checkpoint cannot be made again from a later commit: what to do about it is the user's to say.
+
+    One that is missing was deleted, or belongs to a commit that the run is about to make again.
+    """
+    for path in best:
+        if path.exists():
+            try:
+                verify(path)
+            except InputError as error:
+                raise InputError(f"{error}; delete it to go on without it, or overwrite=true to train again") from None
+
+
+def _clear(folder: Path) -> None:
+    """Delete the files of a run and no others. Killed in between, what is left is an unfinished run of the old config.
+
+    So the config stays, to be replaced, and the checkpoints to resume from go before what they need beside them.
+    """
+    checkpoints = folder / CHECKPOINTS
+    (folder / RESULT).unlink(missing_ok=True)
+    (folder / WANDB_ID).unlink(missing_ok=True)
+    if checkpoints.exists():
+        keep_only(checkpoints, saved(checkpoints, "step"))
+        keep_only(checkpoints, [])
+    for name in TABLES:
+        (folder / name).unlink(missing_ok=True)
+        (folder / f"{name}.tmp").unlink(missing_ok=True)

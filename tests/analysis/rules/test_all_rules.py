@@ -1,0 +1,91 @@
+"""All findings together: ordered, in words and in numbers that JSON holds, for any study."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from synthetic_tables import a_space, study, tables, together
+
+from playbook.analysis.rules import SEVERITIES, findings
+from playbook.analysis.tables import CURVE_COLUMNS
+from playbook.study.space import Choice, Float
+
+LR = {"lr": Float(1e-4, 1e-1, "log")}
+
+
+def a_faulty_study():
+    space = a_space(np.random.default_rng(0), 5)
+    faulty = study(60, space, lambda at: (at["lr"] - 0.9) ** 2, infeasible=lambda at: at["lr"] > 0.5, noise=0.02)
+    at_edge = study(60, space, lambda at: (at["lr"] + 0.3) ** 2, seed=1, arm="optimizer=sgd")
+    return together(faulty, at_edge)
+
+
+HOSTILE = {
+    "nothing": tables([], {"lr": []}, LR),
+    "one trial": tables([0.5], {"lr": [0.1]}, LR),
+    "one that failed": tables([None], {"lr": [0.1]}, LR),
+    "all failed": tables([None] * 20, {"lr": list(np.geomspace(1e-4, 0.1, 20))}, LR),
+    "all the same": tables([0.5] * 20, {"lr": [0.1] * 20}, LR),
+    "all perfect": tables([0.0] * 20, {"lr": list(np.geomspace(1e-4, 0.1, 20))}, LR),
+    "infinite": tables([np.inf, np.nan, -np.inf] * 5, {"lr": list(np.geomspace(1e-4, 0.1, 15))}, LR),
+    "huge": tables([1.7e308, -1.7e308, 0.0] * 5, {"lr": list(np.geomspace(1e-4, 0.1, 15))}, LR),
+    "names": tables([0.1, 0.2] * 5, {"k": ["<b>", "'; --"] * 5}, {"k": Choice(("<b>", "'; --"))}),
+    "empty column": tables([0.1, 0.2] * 5, {"lr": [None] * 10}, LR),
+    "outside its range": tables([0.1, 0.2, 0.3] * 4, {"lr": [-1.0, 0.0, 1e9] * 4}, LR),
+    "mixed": tables([0.1, 0.2, None] * 4, {"k": [1, None, 2] * 4}, {"k": Choice((1, None, 2))}),
+    "no space": tables([0.1, 0.2, None] * 4, {}, {}),
+    "faulty": a_faulty_study(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("by_maximum", [False, True])
+def test_any_study_has_findings_that_can_be_written(name, by_maximum):
+    found = HOSTILE[name]
+    if by_maximum:
+        found = replace(found, objective=replace(found.objective, mode="max"))
+    for each in findings(found):
+        assert each.severity in SEVERITIES
+        assert each.message
+        json.dumps(asdict(each), allow_nan=False)
+        assert set(each.trials) <= set(found.trials["trial"])
+        assert each.arm is None or each.arm in found.arms
+
+
+def test_problems_come_first_and_every_word_is_one_of_hydras():
+    found = findings(a_faulty_study())
+    order = [SEVERITIES.index(each.severity) for each in found]
+    assert order == sorted(order)
+    codes = {(each.code, each.arm) for each in found if each.severity != "info"}
+    assert codes >= {
+        ("lr_at_stability_edge", "all"),
+        ("infeasible_fraction", "all"),
+        ("space_boundary", "optimizer=sgd"),
+    }
+    words = [word for each in found for remedy in each.next if remedy.what != "command" for word in remedy.words]
+    assert words
+    OverridesParser.create().parse_overrides(words)
+
+
+def test_ten_thousand_trials():
+    found = study(10_000, a_space(np.random.default_rng(1), 6), lambda at: (at["lr"] + 0.2) ** 2, noise=0.1)
+    assert next((each.code, each.severity) for each in findings(found)) == ("space_boundary", "problem")
+
+
+def test_the_order_of_the_trials_is_of_no_matter():
+    found = a_faulty_study()
+    shuffled = replace(found, trials=found.trials.sample(fraction=1, shuffle=True, seed=3).sort("arm"))
+    in_order = replace(found, trials=found.trials.sort("arm"))
+
+    def said(which):
+        return sorted((each.code, each.severity, str(each.arm), str(each.parameter)) for each in findings(which))
+
+    assert said(shuffled) == said(in_order)
+
+
+def test_a_study_without_curves_has_no_finding_of_curves():
+    assert a_faulty_study().curves.equals(pl.DataFrame(schema=CURVE_COLUMNS))
+    assert "overfitting" not in {each.code for each in findings(a_faulty_study())}
