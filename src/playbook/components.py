@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.validation import STRICT, join, show, validate
 
 TRUSTED_PREFIXES = ("playbook.", "torch.optim.", "torch.nn.", "torchmetrics.", "pytorch_lightning.")
@@ -53,7 +53,7 @@ class Component:
             missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
             raise InputError(f"{self.key}._target_={self.target}: this class still has to define {missing}") from error
         except ValueError as error:
-            words = " ".join(str(error).split())
+            words = one_line(error)
             raise InputError(words if words.startswith(f"{self.key}.") else f"{self.key}: {words}") from error
 
     def plain(self) -> dict[str, Any]:

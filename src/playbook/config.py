@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveIn
 
 from playbook import components
 from playbook.components import Component
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.validation import STRICT, join, show, unknown_key, validate
 
 SUPPLIED = {
@@ -178,7 +178,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as a config: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} cannot be read as a config: {one_line(error)}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{path} is not a run's config: a mapping of keys is needed")
     return loaded

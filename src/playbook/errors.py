@@ -23,3 +23,8 @@ class CrashError(RuntimeError):
     """
 
     exit_code: ClassVar[int] = 1
+
+
+def one_line(error: object) -> str:
+    """The text of an error, or any other, in one line."""
+    return " ".join(str(error).split())

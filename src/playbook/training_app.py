@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from playbook.compose import plain_trial, trial_name
 from playbook.config import identity, load_config
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.report.freshness import PAGE, REPORT, SUMMARY, is_current
 from playbook.study.app import App
 from playbook.study.load import load_study
@@ -75,7 +75,7 @@ class TrainingApp(App):
 
             return [f"report: {report(folder)}"]
         except Exception as error:  # the trials are done and recorded, whatever becomes of the page
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+            said = one_line(f"{type(error).__name__}: {error}")
             return [
                 f"the report could not be written ({said}); python scripts/report.py study_dir={folder} tries again"
             ]

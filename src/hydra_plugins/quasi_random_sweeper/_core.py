@@ -40,7 +40,7 @@ from hydra_plugins.quasi_random_sweeper._refusals import (
     with_origin,
 )
 from playbook.config import flatten
-from playbook.errors import CrashError, InputError
+from playbook.errors import CrashError, InputError, one_line
 from playbook.lock import locked
 from playbook.study.advice import refusals
 from playbook.study.app import App
@@ -248,7 +248,7 @@ def _app(path: str) -> App:
     try:
         app: App = get_class(path)()
     except Exception as error:  # of Hydra's, or of the class
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise InputError(f"study.app={path}: allowed is the path of a class such as a.b.App ({said})") from None
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 
 DEFAULT_ROOT = "data_cache"
 
@@ -78,7 +78,7 @@ class DataFolder:
             # Written beside its place under another name and renamed once the checksum is right.
             return Path(fetcher.fetch(file.name))
         except (OSError, ValueError) as error:  # requests' exceptions are OSErrors; a wrong checksum is a ValueError
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(
                 f"{file.url} could not be fetched into {folder}: {reason} "
                 f"(try again, or put the file there and type data.root={folder})"

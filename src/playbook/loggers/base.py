@@ -9,6 +9,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
+from playbook.errors import one_line
 from playbook.run_files import Result, StepRows
 
 
@@ -76,7 +77,7 @@ class GuardedLogger(RunLogger):
         try:
             request(self._logger)
         except Exception as error:
-            words = " ".join(str(error).split()) or type(error).__name__
+            words = one_line(error) or type(error).__name__
             name = type(self._logger).__name__
             print(f"warning: {name} shows nothing more of this run ({words}); the files are complete", file=sys.stderr)
             lost, self._logger = self._logger, None

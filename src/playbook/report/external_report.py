@@ -14,7 +14,7 @@ from playbook.analysis.external import from_frames
 from playbook.analysis.rejudge import By, rejudge
 from playbook.analysis.rules import findings
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.report.answer import answer
 from playbook.report.commands import Commands
 from playbook.report.content import Contents
@@ -117,7 +117,7 @@ def _space(path: Path) -> dict[str, Dimension]:
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"space={path}: it cannot be read ({' '.join(str(error).split())})") from None
+        raise InputError(f"space={path}: it cannot be read ({one_line(error)})") from None
     if not isinstance(given, dict) or not given:
         raise InputError(f"space={path}: a mapping is needed, such as lr: {{min: 1e-5, max: 0.1, scale: log}}")
     return {str(key): read_dimension(_numbers(each), f"space.{key}") for key, each in given.items()}

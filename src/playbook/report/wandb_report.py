@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from playbook.config import read_config
+from playbook.errors import one_line
 from playbook.report.charts.all_charts import Charts
 from playbook.report.content import Contents
 from playbook.run_files import CONFIG, WANDB_ID, replace_file
@@ -28,7 +29,7 @@ def mirror(study: Study, contents: Contents, drawn: Charts, page: Path) -> None:
         if (logger := _logger_of_trials(study)) is not None:
             _send(study, logger, contents, drawn, page)
     except Exception as error:  # nothing that happens to a mirror is the report's
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = one_line(error) or type(error).__name__
         print(f"warning: W&B does not show this report ({said}); the files are complete", file=sys.stderr)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from playbook.errors import one_line
 from playbook.study.design import Design, Trial
 from playbook.study.study_files import TRIALS, Outcome, outcome, trials_text, write_trials
 
@@ -86,7 +87,7 @@ class Ledger:
             self._store.add(news)
             self._mirrored |= {each.trial.number: each for each in news}
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+            said = one_line(f"{type(error).__name__}: {error}")
             print(
                 f"warning: Optuna's storage shows no more of this study ({said}); the files are whole", file=sys.stderr
             )

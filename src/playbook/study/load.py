@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.run_files import EVALS, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.space import Value
@@ -142,7 +142,7 @@ def _evaluations(path: Path) -> pl.DataFrame:
 
 def _damaged(path: Path, what: str, error: Exception) -> InputError:
     """polars shows what it could not read, which may be all of a file that is no text."""
-    said = " ".join(str(error).split())[:LONGEST]
+    said = one_line(error)[:LONGEST]
     return InputError(
         f"{path} cannot be read as {what} ({show(said)}); remove {path.parent} to have the trial run again"
     )

@@ -31,7 +31,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.study.space import Choice, Dimension, Float, Int, Scale, Value, dimension
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def dimension_from_text(text: str, key: str) -> Dimension:
             )
         return _dimension(override)
     except HydraException as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise InputError(f"{key}: {shown}: Hydra cannot read it ({said}); allowed is a text as {_EXAMPLE}") from None
     except InputError as error:
         raise InputError(f"{key}: {shown}: {error}") from None

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 import polars as pl
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG
 from playbook.study.design import folder_name
 from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
@@ -78,7 +78,7 @@ def read_registry(studies_dir: Path) -> Registry:
                 entries.append(_entry(folder))
             except Exception as error:  # whatever a foreign file does to us, the other studies are shown
                 kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-                line = kind + " ".join(str(error).split())
+                line = kind + one_line(error)
                 troubles.append(line if line.startswith(str(folder)) else f"{folder}: not readable as a study ({line})")
     return Registry(tuple(sorted(entries, key=lambda entry: entry.created, reverse=True)), tuple(troubles))
 

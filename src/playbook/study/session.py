@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from playbook.errors import CrashError, InputError
+from playbook.errors import CrashError, InputError, one_line
 from playbook.run_files import CRASHES, RESULT
 from playbook.study.design import Trial
 from playbook.study.study_files import last_crash, record_crash
@@ -42,13 +42,13 @@ def run_missing(folder: Path, trials: Sequence[Trial], launch: Launch, *, retrie
         except Exception as error:
             news = [_num_crashes(folder / trial.folder) > before[trial.number] for trial in left]
             if len(unfinished(folder, left)) == len(left) and not any(news):
-                said = " ".join(f"{type(error).__name__}: {error}".split())
+                said = one_line(f"{type(error).__name__}: {error}")
                 raise CrashError(f"{folder}: no trial could be run ({said})") from error
             known = [error] * len(left)
         for trial, death in zip(left, known, strict=True):
             own = folder / trial.folder
             if not (own / RESULT).exists() and _num_crashes(own) == before[trial.number]:
-                said = " ".join(str(death).split()) if death is not None else "nothing is known of its end"
+                said = one_line(death) if death is not None else "nothing is known of its end"
                 record_crash(own, f"Died: the process of this trial ended without a word ({said})")
         attempts.update(trial.number for trial in left)
         left = [

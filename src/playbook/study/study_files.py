@@ -22,7 +22,7 @@ from typing import Any, Literal
 import polars as pl
 import yaml
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.run_files import CRASHES, RESULT, Result, read_result, replace_file
 from playbook.study.design import Design, Trial
 from playbook.study.space import Value
@@ -101,7 +101,7 @@ def read_study(folder: Path) -> StudyFile | None:
             caveats=tuple(given["caveats"]),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, InputError) as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+        said = one_line(f"{type(error).__name__}: {error}")
         raise InputError(
             f"{path} cannot be read as a study ({said}); mend it, or name another study with study.name=<name>"
         ) from None
@@ -143,11 +143,11 @@ def outcomes(folder: Path, trials: Iterable[Trial]) -> list[Outcome]:
 def record_crash(own: Path, error: BaseException | str) -> None:
     """Keep the traceback of an attempt in the trial's folder; its last line says what happened."""
     if isinstance(error, InputError):  # the line says it all
-        text = "InputError: " + " ".join(str(error).split())
+        text = "InputError: " + one_line(error)
     elif isinstance(error, BaseException):
         text = "".join(traceback.format_exception(error)).rstrip()
         if "\n" in str(error).strip():  # as those of CUDA and of Hydra have, whose last line is not what happened
-            text += f"\n\n{type(error).__name__}: {' '.join(str(error).split())}"
+            text += f"\n\n{type(error).__name__}: {one_line(error)}"
     else:
         text = error
     own.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def read_trials(folder: Path) -> pl.DataFrame:
         table = pl.read_csv(path, infer_schema=False)
         return table.with_columns(pl.col(name).cast(kind) for name, kind in known.items())
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path} cannot be read as a table of trials ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path} cannot be read as a table of trials ({one_line(error)})") from None
 
 
 def columns(design: Design) -> list[str]:

@@ -11,7 +11,7 @@ from torch import nn
 from playbook.components import Component
 from playbook.config import Config
 from playbook.data import Source, Split
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
@@ -119,7 +119,7 @@ def _check_objective(config: Config, task: Task, validation: Split) -> None:
     try:
         found = metric_names(task, validation.targets)
     except (ValueError, RuntimeError, TypeError) as error:  # a torchmetrics class that does not fit the task's outputs
-        raise InputError(f"task.metrics: {' '.join(str(error).split())}") from error
+        raise InputError(f"task.metrics: {one_line(error)}") from error
     names = [f"val/{name}" for name in found if not name.startswith("examples/")]
     known = [*names, "train/error", "train/eval_loss"]
     if config.objective.metric not in known:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from playbook.config import Config
 from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
-from playbook.errors import CrashError, InputError
+from playbook.errors import CrashError, InputError, one_line
 from playbook.run_files import Result
 from playbook.training import result
 from playbook.training.build import Parts
@@ -107,7 +107,7 @@ class Fit:
             with _without_lightning_advice():
                 self._trainer.fit(self._module, ckpt_path=checkpoint, weights_only=True)
         except MisconfigurationException as error:  # a callback that asks for what this trainer does not have
-            raise InputError(f"trainer.callbacks: {' '.join(str(error).split())}") from error
+            raise InputError(f"trainer.callbacks: {one_line(error)}") from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or self._parts.rank.world_size > 1:
                 raise

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.study.design import Design
 from playbook.validation import show
 
@@ -90,7 +90,7 @@ def open_study(url: str, design: Design, folder: Path) -> tuple[RDBStorage, int]
         except ImportError:
             raise InputError(f"storage={shown}: its driver is missing; pip install -e '.[postgresql]'") from None
         except (SQLAlchemyError, RuntimeError) as error:
-            raise InputError(f"storage={shown}: {' '.join(str(error).split())}") from None
+            raise InputError(f"storage={shown}: {one_line(error)}") from None
     if differs:
         raise InputError(
             f"storage={shown}: it has another study named {design.name} (different: {', '.join(differs)});"
