@@ -81,7 +81,7 @@ class Watch:
     def install(self) -> None:
         """Wrap what a run passes through."""
         from playbook.run_files import Table
-        from playbook.training import commit, fit, folder, trial
+        from playbook.training import commit, fit, resume, trial
         from playbook.training.checkpoints import SafeCheckpointIO
         from playbook.training.module import TrialModule
 
@@ -101,7 +101,7 @@ class Watch:
                 before=lambda table, *_, m=moment: None if m else self.passes(f"{table.path.name}: before"),
                 after=lambda table, *_, m=moment: self.passes(f"{table.path.name}: {'cut done' if m else 'written'}"),
             )
-        for owner in (commit, folder):
+        for owner in (commit, resume):
             _wrap(owner, "keep_only", before=lambda *_: self._cleaning_begins(), after=lambda *_: self._cleaning_ends())
         self._watch_files()
 
