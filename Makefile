@@ -1,22 +1,30 @@
 # Everything that a checkout can do. `make help` lists it.
 PYTHON ?= python3
+TORCH ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test integration faults check format bench lock clean
+.PHONY: help setup project demo test integration faults check format bench lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv with everything pinned in requirements.lock
+setup: $(READY) ## make .venv with everything pinned, by hash, in requirements.lock
 
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	$(LOCKED) -r requirements.lock
+	@# A machine whose pip finds a +cpu build gets that, unless TORCH=cuda; any other that of the default index.
+	test "$(TORCH)" != cuda && $(LOCKED) -r requirements-torch-cpu.lock 2>/dev/null || $(LOCKED) -r requirements-torch.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+project: $(READY) ## a package of your own beside playbook, with an example of everything: make project NAME=mine
+	$(BIN)/python scripts/new_project.py $(NAME)
 
 demo: $(READY) ## a study on digits: which learning rate? 16 trials, and the report that reads them
 	$(BIN)/python train.py -m study=learning_rate study.name=demo
@@ -25,8 +33,7 @@ test: $(READY) ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 integration: $(READY) ## studies on a real Slurm, Ray and PostgreSQL on this machine, with trials preempted and killed (minutes)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev,slurm,ray,postgresql]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock --no-deps hydra-ray-launcher # it wants cloudpickle<3, for AWS
+	$(LOCKED) -r requirements-extras.lock
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integration tests/integration $(ARGS)
 
 faults: $(READY) ## kill runs at every moment, flip bits, fill a disk; each must end as its undisturbed twin (minutes)
@@ -47,8 +54,9 @@ bench: $(READY) ## measure the cost of our own code, as ratios (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/report_cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/discrepancy.py
 
-lock: $(READY) ## pin what is installed now into requirements.lock
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' > requirements.lock
+lock: $(READY) ## pin the newest versions that are a week old, with hashes, for every platform
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python scripts/lock.py
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
