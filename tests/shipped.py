@@ -1,4 +1,20 @@
-"""The options that this template ships. A fork adds its own, to have them composed and trained by the tests too."""
+"""Every option of `conf/`, the template's own and a fork's: all are found, composed and trained.
+
+An option that a trial cannot be composed or trained with by itself says what it needs in `tests/<package>/needs.yaml`:
+
+    data=mine_big: [data.root=tests/mine/small]        # overrides that go with it
+    experiment=mine_big: needs 40 GB of images         # or why it is left out
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
 
 SHIPPED = {
     "task": ("classification", "regression"),
@@ -10,3 +26,22 @@ SHIPPED = {
     "logger": ("none", "wandb"),
     "experiment": ("diabetes_mlp", "fashion_mnist_cnn", "fashion_mnist_mlp"),
 }
+"""The template's own, of which more is promised than that they train. A fork leaves it as it is."""
+OPTIONS = {group: tuple(sorted(path.stem for path in (CONF / group).glob("*.yaml"))) for group in SHIPPED}
+"""All, a fork's too."""
+
+NEEDS = {
+    "data=arrays": ["data.path=mine.npz"],
+    "task=regression": ["data=diabetes"],
+    "data=diabetes": ["task=regression"],
+}
+for _file in sorted((ROOT / "tests").glob("*/needs.yaml")):
+    NEEDS |= yaml.safe_load(_file.read_text(encoding="utf-8"))
+
+
+def needs(group: str, option: str) -> list[str]:
+    """The overrides that an option cannot do without; the test is skipped where it cannot be tested at all."""
+    given = NEEDS.get(f"{group}={option}", [])
+    if isinstance(given, str):
+        pytest.skip(given)
+    return list(given)

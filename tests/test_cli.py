@@ -128,7 +128,7 @@ REFUSED: list[tuple[str, list[str]]] = [
         ["trainer.callbacks.a", "(A5)"],
     ),
     # Components.
-    ("model._target_=os.system", ["model._target_=os.system", "playbook.", "TRUSTED_PREFIXES"]),
+    ("model._target_=os.system", ["model._target_=os.system", "playbook.", "make project"]),
     ("+task.metrics.f1._target_=os.system", ["task.metrics.f1._target_=os.system", "torchmetrics."]),
     ("+trainer.callbacks.x._target_=os.system", ["trainer.callbacks.x._target_=os.system"]),
     ("model._target_=playbook.models.Nope", ["model._target_=playbook.models.Nope", "Nope"]),

@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from playbook import components
-from playbook.components import TRUSTED_PREFIXES, check, resolve
+from playbook.components import check, resolve, trusted_prefixes
 from playbook.config import Config
 from playbook.errors import InputError
 
@@ -84,7 +84,7 @@ SUPPLIED = frozenset({"input_shape", "num_outputs"})
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """This module is a package that a fork trusts."""
-    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*TRUSTED_PREFIXES, f"{HERE}."))
+    monkeypatch.setattr(components, "own_packages", lambda: (HERE,))
 
 
 def block(name: str, **arguments: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_other_places_are_refused_before_anything_is_imported(target: object) ->
     with pytest.raises(InputError) as error:
         resolve(target, "model")
     assert f"model._target_={target}" in str(error.value)
-    for prefix in TRUSTED_PREFIXES:
+    for prefix in trusted_prefixes():
         assert prefix in str(error.value)
 
 
@@ -196,7 +196,7 @@ def test_a_missing_dependency_of_a_trusted_module_is_no_fault_of_the_user(
     (package / "__init__.py").touch()
     (package / "model.py").write_text("import a_library_that_is_not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(components, "TRUSTED_PREFIXES", ("forkpkg.",))
+    monkeypatch.setattr(components, "own_packages", lambda: ("forkpkg",))
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_installed"):
         resolve("forkpkg.model.Model", "model")
     with pytest.raises(InputError, match=r"no module forkpkg\.modl"):

@@ -14,7 +14,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
-from shipped import SHIPPED
+from shipped import CONF, OPTIONS, needs
 
 from playbook.compose import compose_config, trial_config
 from playbook.config import (
@@ -321,22 +321,19 @@ def test_a_config_that_is_no_file(tmp_path: Path) -> None:
 
 # Every option that is shipped.
 
-CONF = Path(__file__).parents[1] / "conf"
-OPTIONS = [f"{group}={name}" for group, names in SHIPPED.items() for name in names]
-NEEDED = {"data=arrays": ["data.path=x.npz"]}
+EVERY = [(group, name) for group, names in OPTIONS.items() for name in names]
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_every_shipped_option_is_a_config(option: str) -> None:
-    config = trial(option, *NEEDED.get(option, []))
+@pytest.mark.parametrize(("group", "option"), EVERY)
+def test_every_option_is_a_config(group: str, option: str) -> None:
+    config = trial(f"{group}={option}", *needs(group, option))
     assert load_config(config.plain()) == config
 
 
 def test_every_component_option_says_what_it_is_for_and_how_to_choose_it() -> None:
     silent = []
-    for option in OPTIONS:
-        group, name = option.split("=")
+    for group, name in EVERY:
         comments = [line for line in (CONF / group / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
         if not any(not line.startswith("# @package") for line in comments):
-            silent.append(option)
+            silent.append(f"{group}={name}")
     assert silent == []

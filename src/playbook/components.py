@@ -18,10 +18,15 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 
 from playbook.errors import InputError, one_line
+from playbook.project import PROJECT_FILE, own_packages
 from playbook.validation import STRICT, join, show, validate
 
-TRUSTED_PREFIXES = ("playbook.", "torch.optim.", "torch.nn.", "torchmetrics.", "pytorch_lightning.")
-"""Where a `_target_` may come from. A fork adds its own package here, in code: a config file cannot extend trust."""
+_LIBRARIES = ("playbook.", "torch.optim.", "torch.nn.", "torchmetrics.", "pytorch_lightning.")
+
+
+def trusted_prefixes() -> tuple[str, ...]:
+    """Where a `_target_` may come from: the template, its libraries, and the packages that a fork calls its own."""
+    return (*_LIBRARIES, *(f"{name}." for name in own_packages()))
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,11 @@ def resolve(target: Any, key: str) -> type:
     `playbook.run_files.os.system` begins well and ends somewhere else.
     """
     given = f"{key}._target_={target}"
-    if not isinstance(target, str) or not target.startswith(TRUSTED_PREFIXES):
+    trusted = trusted_prefixes()
+    if not isinstance(target, str) or not target.startswith(trusted):
         raise InputError(
-            f"{given}: allowed are classes of {' '.join(TRUSTED_PREFIXES)}"
-            " (a fork adds its package to TRUSTED_PREFIXES in playbook/components.py)"
+            f"{given}: allowed are classes of {' '.join(trusted)} (a package of your own: make project NAME=<name>, or"
+            f" its name in {PROJECT_FILE.parent.name}/{PROJECT_FILE.name})"
         )
     module_name, _, name = target.rpartition(".")
     try:
@@ -107,8 +113,8 @@ def resolve(target: Any, key: str) -> type:
         hint = f"; if it is in a file of that folder, name the file too: {module_name}.<file>.{name}"
         raise InputError(f"{given}: {module_name} has no {name}{hint if name[:1].isupper() else ''}") from None
     home = f"{getattr(found, '__module__', '')}."
-    if not inspect.isclass(found) or not home.startswith(TRUSTED_PREFIXES) or issubclass(found, BaseException):
-        raise InputError(f"{given}: this is no class of {' '.join(TRUSTED_PREFIXES)}")
+    if not inspect.isclass(found) or not home.startswith(trusted) or issubclass(found, BaseException):
+        raise InputError(f"{given}: this is no class of {' '.join(trusted)}")
     return found
 
 

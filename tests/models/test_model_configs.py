@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
-from shipped import SHIPPED
+from shipped import CONF, SHIPPED
 
 import playbook.models
 
-CONFIGS = [Path(__file__).parents[2] / "conf" / "model" / f"{name}.yaml" for name in SHIPPED["model"]]
+CONFIGS = [CONF / "model" / f"{name}.yaml" for name in SHIPPED["model"]]
 SUPPLIED = {"input_shape", "num_outputs"}  # by the program, from the data and the task
 
 
