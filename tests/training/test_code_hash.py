@@ -6,12 +6,12 @@ import inspect
 from pathlib import Path
 
 import pytest
+from run_state import kill_at
 
 from playbook import models
 from playbook.errors import InputError
 from playbook.training import code_hash, train
 from playbook.training.code_hash import code_of
-from playbook.training.load import load_run
 
 FILE = Path(inspect.getfile(models.MLP))
 
@@ -44,8 +44,7 @@ def test_comments_and_layout_are_not_code(trial_config, edit):
 
 def test_a_run_of_edited_code_is_refused_until_forced(trial_config, edit):
     config = trial_config("max_steps=10", "eval_every=5")
-    train(config, verbose=False)
-    (load_run(config.output_dir).path / "result.json").unlink()  # as if killed before the end
+    kill_at(config, 7)
     edit("class MLP(", "EDITED = True\n\n\nclass MLP(")
     with pytest.raises(InputError, match=r"code of model: \w+ there, \w+ here.*resume=force"):
         train(config, verbose=False)

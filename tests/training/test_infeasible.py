@@ -12,7 +12,7 @@ from plain_loop import plain_run
 
 from playbook.loggers.base import RunLogger
 from playbook.models import MLP
-from playbook.training import commit, train
+from playbook.training import loop, train
 
 NUM_VALIDATION = 359
 
@@ -50,22 +50,19 @@ def test_a_result_without_numbers_is_still_json(run_trial):
 
 def test_an_evaluation_that_is_not_finite_is_divergence_too(run_trial, monkeypatch):
     # The loss of every step is finite, that of the second evaluation is not.
-    real, evaluations = commit.evaluate, iter(range(100))
+    real, evaluations = loop.evaluate, iter(range(100))
 
     def overflowing(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         is_second = loader.num_examples == NUM_VALIDATION and next(evaluations) == 1
         return metrics | {"loss": float("inf")} if is_second else metrics
 
-    monkeypatch.setattr(commit, "evaluate", overflowing)
+    monkeypatch.setattr(loop, "evaluate", overflowing)
     run = run_trial("max_steps=10", "eval_every=4", "model.width=8")
     result = run.result
     assert (result.status, result.reason, result.reason_step, result.steps) == ("infeasible", "diverged", 4, 4)
     assert run.evals.filter(metric="val/loss")["value"].to_list()[1:] == [float("inf")]
-    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [
-        "resume_00000000.ckpt",
-        "step_00000000.ckpt",
-    ]
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step_00000000.ckpt"]
     assert len(run.steps) == 4
     assert "val/loss" not in result.metrics
 
