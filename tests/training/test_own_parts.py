@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from run_state import kill_at
+from run_state import final_state, kill_at
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -64,10 +66,13 @@ def _trusted(monkeypatch):
     monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, HERE))
 
 
-def replaced(trial_config, **blocks):
+def replaced(trial_config, *overrides, folder="run", **blocks):
     """A trial whose component blocks are others."""
     supplied = frozenset({"input_shape", "num_outputs"})
-    return replace(trial_config(), **{key: components.check(block, key, supplied) for key, block in blocks.items()})
+    return replace(
+        trial_config(*overrides, folder=folder),
+        **{key: components.check(block, key, supplied) for key, block in blocks.items()},
+    )
 
 
 def test_a_model_of_its_own_trains(trial_config):
@@ -283,3 +288,26 @@ def test_a_task_with_more_outputs_than_targets_is_read_back(trial_config):
     validation = config.data.build().load("val")
     predictions = playbook.load_run(config.output_dir).model()(validation.inputs)
     assert predictions.shape == validation.targets.shape
+
+
+class Noisy(Tiny):
+    """A model that draws from Python's and numpy's own generators."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        noise = random.random() + np.random.normal() if self.training else 0.0
+        return super().forward(inputs + noise)
+
+
+def test_numpy_and_random_are_functions_of_the_step_too(trial_config, tmp_path):
+    block = {"_target_": f"{HERE}Noisy"}
+    train(replaced(trial_config, folder="whole", model=block), verbose=False)
+    config = replaced(trial_config, model=block)
+    for step in (3, 8):
+        kill_at(config, step)
+        random.seed(step)
+        np.random.seed(step)
+    train(config, verbose=False)
+    assert final_state(tmp_path / "run") == final_state(tmp_path / "whole")
+    seeded = replaced(trial_config, "seed=1", folder="seed", model=block)
+    train(seeded, verbose=False)
+    assert final_state(tmp_path / "seed")["steps.csv"] != final_state(tmp_path / "whole")["steps.csv"]

@@ -306,3 +306,14 @@ def test_inside_slurm_a_signal_only_stops(trial_config, tmp_path, monkeypatch, r
     assert not requeued.exists()
     assert not list(tmp_path.rglob("hpc_ckpt_*"))
     assert newest_commit(tmp_path / "run") == 7
+
+
+def test_a_handler_that_c_installed_is_left_alone(monkeypatch):
+    """Python cannot tell what it is: `getsignal` gives None, which `signal` does not take back."""
+    real = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda signum: None if signum == signal.SIGUSR2 else real(signum))
+    before = real(signal.SIGUSR2)
+    with Interrupts():
+        assert real(signal.SIGUSR2) == before
+        assert real(signal.SIGUSR1) != before
+    assert real(signal.SIGUSR1) == before
