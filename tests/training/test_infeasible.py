@@ -138,3 +138,15 @@ def test_an_interruption_is_handed_on(trial_config, tmp_path, monkeypatch, own_i
         train(trial_config("model.width=8"), verbose=False)
     assert signal.getsignal(signal.SIGINT) is own_interrupt_handler
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_crash_of_ones_own_code_shows_its_frames_and_not_those_of_the_libraries(door, breaking):
+    breaking()
+    outcome = door("logger=none", "trainer.device=cpu", "trainer.num_threads=1", "max_steps=10", "model.width=8")
+    assert outcome.code == 1
+    lines = outcome.err.splitlines()
+    assert lines[0] == "Traceback (HYDRA_FULL_ERROR=1 shows all of it):"
+    assert lines[-1] == "RuntimeError: a bug"
+    assert 'raise RuntimeError("a bug")' in outcome.err
+    assert len(lines) < 8
+    assert not any(package in outcome.err for package in ("site-packages", "lightning", "playbook/training"))
