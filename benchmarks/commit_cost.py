@@ -27,7 +27,7 @@ from playbook.config import Config
 from playbook.run_files import Table
 from playbook.training import train
 from playbook.training.checkpoints import SafeCheckpointIO
-from playbook.training.commit import Commits
+from playbook.training.loop import TrialLoop
 
 TARGET_MS = 10.0
 STEPS_BETWEEN = 10
@@ -60,24 +60,23 @@ def measure(folder: Path, num_commits: int) -> list[dict[str, float]]:
 
         return call
 
-    def commit(self: Commits, step: int) -> bool:
+    def commit(self: TrialLoop) -> None:
         spent.clear()
-        finite = whole(self, step)
+        whole(self)
         spent["rest"] = spent["whole"] - sum(seconds for name, seconds in spent.items() if name != "whole")
         commits.append(dict(spent))
-        return finite
 
     def of_checkpoint(_io: SafeCheckpointIO, _checkpoint: Any, path: Any, *_: Any) -> str:
         return "best checkpoint" if Path(path).name.startswith("step_") else "resume checkpoint"
 
-    whole = timed(lambda *_: "whole", Commits.commit)
+    whole = timed(lambda *_: "whole", TrialLoop._commit)
     with (
         tempfile.TemporaryDirectory(dir=folder) as temporary,
-        patch.object(Commits, "_evaluate", timed(lambda *_: "evaluation", Commits._evaluate)),
-        patch.object(Commits, "_predict", timed(lambda *_: "evaluation", Commits._predict)),
+        patch.object(TrialLoop, "_evaluate", timed(lambda *_: "evaluation", TrialLoop._evaluate)),
+        patch.object(TrialLoop, "_predict", timed(lambda *_: "evaluation", TrialLoop._predict)),
         patch.object(Table, "append", timed(lambda *_: "records", Table.append)),
         patch.object(SafeCheckpointIO, "save_checkpoint", timed(of_checkpoint, SafeCheckpointIO.save_checkpoint)),
-        patch.object(Commits, "commit", commit),
+        patch.object(TrialLoop, "_commit", commit),
     ):
         train(digits_default(Path(temporary) / "run", num_commits), verbose=False)
     return commits[1:]

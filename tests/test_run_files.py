@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from playbook.errors import InputError
+from playbook.errors import CrashError, InputError
 from playbook.run_files import (
     EVAL_COLUMNS,
     EVALS,
@@ -23,6 +24,7 @@ from playbook.run_files import (
     STEP_COLUMNS,
     STEPS,
     TABLES,
+    Mark,
     Result,
     Table,
     finite,
@@ -116,48 +118,87 @@ def test_a_table_that_is_not_there_or_has_no_rows_is_empty(tmp_path: Path, name:
 
 
 def test_appending_goes_on_below_one_header(tmp_path: Path) -> None:
+    mark = None
     for begin in (0, 3):
-        Table(tmp_path, STEPS).append(step_row(step) for step in range(begin, begin + 3))
+        table = Table(tmp_path, STEPS, mark)
+        table.append(step_row(step) for step in range(begin, begin + 3))
+        mark = table.mark
     assert read_table(tmp_path, STEPS)["step"].to_list() == list(range(6))
     assert (tmp_path / STEPS).read_text().count("loss") == 1
+    data = (tmp_path / STEPS).read_bytes()
+    assert mark == (len(data), zlib.crc32(data))
 
 
-def test_cut_drops_the_steps_past_the_commit(tmp_path: Path) -> None:
-    table = Table(tmp_path, EVALS)
-    table.append((step, metric, 0.5) for step in (0, 5, 10, 100) for metric in ("val/error", "val/loss"))
-    table.cut(10)
-    assert read_table(tmp_path, EVALS)["step"].to_list() == [0, 0, 5, 5, 10, 10]
-    table.cut(-1)
-    assert read_table(tmp_path, EVALS).height == 0
-    table.append([(0, "val/error", 1.0)])
-    assert read_table(tmp_path, EVALS).rows() == [(0, "val/error", 1.0)]
+def test_cut_drops_what_is_past_the_mark(tmp_path: Path) -> None:
+    table = Table(tmp_path, PREDICTIONS)
+    names = ["two\nlines", "line\u2028separator", "next\x85line", "form\x0cfeed"]
+    table.append((step, 0, name, "x", 0.5) for step, name in enumerate(names))
+    mark, before = table.mark, table.path.read_bytes()
+    table.append([(9, 0, "late", "x", 0.5)])
+    again = Table(tmp_path, PREDICTIONS, mark)
+    again.check()
+    again.cut()
+    assert table.path.read_bytes() == before
+    again.append([(9, 0, "later", "x", 0.5)])
+    assert read_table(tmp_path, PREDICTIONS)["target"].to_list() == [*names, "later"]
+    Table(tmp_path, PREDICTIONS).cut()
+    assert read_table(tmp_path, PREDICTIONS).height == 0
 
 
 def test_cutting_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
-    Table(tmp_path, EVALS).cut(3)
+    table = Table(tmp_path, EVALS)
+    table.check()
+    table.cut()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_crash_after_any_byte_leaves_a_table_that_can_be_cut_and_appended_to(tmp_path: Path) -> None:
+def test_a_crash_after_any_byte_leaves_whole_rows_to_read_and_a_table_that_goes_on(tmp_path: Path) -> None:
     table = Table(tmp_path, PREDICTIONS)
-    table.append([(0, 0, "é", "猫", 0.5), (1, 12, "b", 'say "é"', 0.25)])
-    whole = table.path.read_bytes()
+    table.append([(0, 0, "first", "row", 0.5)])
+    committed, mark = table.path.read_bytes(), table.mark
+    table.append([(1, 0, "é", "two\nlines", 0.5), (1, 12, "b", 'say "é"', 0.25)])
+    whole, ends = table.path.read_bytes(), []
     for length in range(len(whole) + 1):
         table.path.write_bytes(whole[:length])
-        table.cut(10)
-        table.append([(2, 9, "c", "d", 1.0)])
-        read = read_table(tmp_path, PREDICTIONS)
-        complete = max(0, whole[:length].count(b"\n") - 1)  # rows below the header whose end was written
-        assert read.height == complete + 1, f"after {length} bytes of {whole!r}"
-        assert read.row(-1) == (2, 9, "c", "d", 1.0)
+        read = read_table(tmp_path, PREDICTIONS)  # as somebody does who looks while it is written
+        ends.append(read.height)
+        if length >= len(committed):
+            again = Table(tmp_path, PREDICTIONS, mark)
+            again.check()
+            again.cut()
+            again.append([(2, 9, "c", "d", 1.0)])
+            assert read_table(tmp_path, PREDICTIONS)["step"].to_list() == [0, 2], f"after {length} bytes of {whole!r}"
+    assert ends == sorted(ends)
+    rows = '1,0,é,"two\nlines",0.5\n', '1,12,b,"say ""é""",0.25\n'
+    assert [ends.count(height) for height in (1, 2)] == [len(row.encode()) for row in rows]
+    assert ends[-1] == 3
 
 
-def test_cut_keeps_a_cell_with_a_line_break_whole(tmp_path: Path) -> None:
-    table = Table(tmp_path, PREDICTIONS)
-    names = ["two\nlines", "line\u2028separator", "next\x85line", "form\x0cfeed"]
-    table.append((step, 0, name, "x", 0.5) for step, name in enumerate([*names, "late"]))
-    table.cut(len(names) - 1)
-    assert read_table(tmp_path, PREDICTIONS)["target"].to_list() == names
+@pytest.mark.parametrize("damage", ["deleted", "cut", "changed", "emptied"])
+def test_a_table_that_is_not_what_was_written_is_refused(tmp_path: Path, damage: str) -> None:
+    table = Table(tmp_path, EVALS)
+    table.append((step, "val/error", 0.5) for step in range(9))
+    write_result(tmp_path, replace(RESULT, tables={name: table.mark if name == EVALS else Mark() for name in TABLES}))
+    assert read_table(tmp_path, EVALS).height == 9
+    data = table.path.read_bytes()
+    left = {"cut": data[:-14], "changed": data.replace(b"3,", b"4,"), "emptied": b""}
+    if damage == "deleted":
+        table.path.unlink()
+    else:
+        table.path.write_bytes(left[damage])
+    for read in (Table(tmp_path, EVALS, table.mark).check, lambda: read_table(tmp_path, EVALS)):
+        with pytest.raises(InputError, match=r"evals.csv: rows are missing .*overwrite=true") as error:
+            read()
+        assert "\n" not in str(error.value)
+    if damage != "changed":
+        with pytest.raises(CrashError, match=r"evals\.csv was changed while"):
+            table.append([(9, "val/error", 0.5)])
+
+
+def test_a_row_of_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / EVALS).write_text("step,metric,value\nzero,val/error,half\n")
+    with pytest.raises(InputError, match=r"evals.csv cannot be read as the table of a run: [^\n]+$"):
+        read_table(tmp_path, EVALS)
 
 
 def test_the_table_is_its_old_self_when_a_cut_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +208,7 @@ def test_the_table_is_its_old_self_when_a_cut_fails(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", _disk_is_full)
         with pytest.raises(OSError, match="No space"):
-            table.cut(1)
+            Table(tmp_path, STEPS).cut()
     assert table.path.read_bytes() == before
 
 
@@ -223,7 +264,9 @@ def test_a_result_is_json_that_every_parser_takes(tmp_path: Path) -> None:
     assert finite({"a": math.nan, "b": -math.inf, "c": 0.0}) == {"c": 0.0}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"status": "complete"}', '{"hello": 1}', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", "[" * 10000, '{"status": "complete"}', '{"hello": 1}', "\udcff"]
+)
 def test_a_damaged_result_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError) as error:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from playbook.compose import CONFIG_DIR, compose_config
 from playbook.config import NOT_OFFERED, flatten
-from playbook.errors import CrashError, InputError
+from playbook.errors import CrashError, InputError, short_traceback
 from playbook.validation import unknown_key
 
 OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
@@ -70,7 +70,7 @@ _config_name = "train"
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Bad input within ends the process with its lines and exit code 2, a `CrashError` with 1.
+    """Bad input within ends the process with its lines and exit code 2, a `CrashError` or any other error with 1.
 
     `run_cli` has one around everything, for what Hydra finds; a `hydra.main` function has one around its work, since
     Hydra prints the overrides before it hands on an exception. SystemExit passes it.
@@ -78,13 +78,21 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, CrashError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        # In a sweep the other jobs go on, and the sweep ends with the error: the job fails, the process does not end.
-        in_a_sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-        if _show_traceback or in_a_sweep:
+        if _show_traceback or _in_a_sweep():
             raise
         for line in _lines(error):
             print(f"error: {line}", file=sys.stderr)
         sys.exit(CrashError.exit_code if isinstance(error, CrashError) else InputError.exit_code)
+    except Exception as error:
+        if _show_traceback or _in_a_sweep():
+            raise
+        print(short_traceback(error), file=sys.stderr)
+        sys.exit(CrashError.exit_code)
+
+
+def _in_a_sweep() -> bool:
+    """There the other jobs go on, and the sweep ends with the error: the job fails, the process does not end."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _refuse_shared_folder(words: Sequence[str]) -> None:

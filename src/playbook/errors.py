@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -28,3 +31,23 @@ class CrashError(RuntimeError):
 def one_line(error: object) -> str:
     """The text of an error, or any other, in one line."""
     return " ".join(str(error).split())
+
+
+def short_traceback(error: BaseException) -> str:
+    """The traceback of an error in a fork's own code, without the frames of libraries and of the engine around it.
+
+    The innermost of our frames is always there, so that something is.
+    """
+    package = Path(__file__).parent
+    engine = [str(package / name) for name in ("training", "study", "cli.py", "compose.py")]
+    engine.append(str(package.parent / "hydra_plugins"))
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if not frame.filename.startswith((*libraries, "<"))]
+    shown = [
+        frame
+        for frame in ours[:-1]
+        if not frame.filename.startswith(tuple(engine)) and frame.name not in ("<module>", "main")
+    ]
+    lines = ["Traceback (HYDRA_FULL_ERROR=1 shows all of it):\n", *traceback.format_list([*shown, *ours[-1:]])]
+    return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()

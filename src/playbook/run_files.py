@@ -7,8 +7,9 @@
     checkpoints/      the best, and the one to resume from
     result.json       written last: a folder that has it holds a finished trial
 
-Tables only grow, at commits; after a crash the rows past the last commit are cut off. The files are the truth: W&B
-and other stores mirror them and can be rebuilt from them.
+Tables only grow, at commits; after a crash the rows past the last commit are cut off. Each commit, and at the end
+`result.json`, knows how many bytes of each table were written and their checksum, so that a table that was cut, changed
+or deleted is not taken for the run's. The files are the truth: W&B and other stores can be rebuilt from them.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from playbook.errors import InputError
+from playbook.errors import CrashError, InputError, one_line
 
 CONFIG = "config.yaml"
 STEPS = "steps.csv"
@@ -54,6 +55,13 @@ _COLUMN_TYPES: dict[str, pl.DataType] = {
 }  # the others are numbers
 
 
+class Mark(NamedTuple):
+    """How far a table has been written: its bytes, and their CRC-32."""
+
+    size: int = 0
+    crc32: int = 0
+
+
 @dataclass(frozen=True)
 class Result:
     """How a trial ended; the fields are those of `result.json`.
@@ -79,6 +87,8 @@ class Result:
     reason_step: int | None = None
     reason_message: str | None = None
     environment: dict[str, Any] | None = None
+    tables: dict[str, Mark] | None = None
+    """Bytes and CRC-32 of each table; None in results of versions that did not say."""
 
 
 @dataclass(frozen=True)
@@ -104,45 +114,69 @@ class StepRows:
 
 
 class Table:
-    """A CSV file that grows by whole commits.
+    """A CSV file that grows by whole commits; `mark` is how far it has been written.
 
     Floats are written with the fewest digits that read back as the same number, in the type that they were computed
     in. A float32 loss is given as float32 by the caller, so that a row is short.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, mark: Mark | None = None) -> None:
         self.path = folder / name
         self.columns = TABLES[name]
+        self.mark = mark or Mark()
 
     def append(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows, in the order of the columns, and have them on the disk on return."""
-        text = "".join(",".join(map(_cell, row)) + "\n" for row in rows)
-        new = not self.path.exists() or self.path.stat().st_size == 0
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            if new:
-                file.write(",".join(self.columns) + "\n")
-            file.write(text)
+        """Add rows, in the order of the columns, and have them on the disk on return.
+
+        Raises:
+            CrashError: somebody else has changed the file since the last call.
+        """
+        header = "" if self.mark.size else ",".join(self.columns) + "\n"
+        data = (header + "".join(",".join(map(_cell, row)) + "\n" for row in rows)).encode()
+        with self.path.open("ab") as file:
+            if file.tell() != self.mark.size:
+                raise CrashError(f"{self.path.name} was changed while the trial was writing it")
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        self.mark = Mark(self.mark.size + len(data), zlib.crc32(data, self.mark.crc32))
 
-    def cut(self, keep_until: int) -> None:
-        """Drop the rows of steps past `keep_until` and a last line that a crash tore."""
-        if not self.path.exists():
-            return
-        with self.path.open(encoding="utf-8", errors="replace", newline="") as file:  # a crash may tear a character
-            text = file.read()
-        header, *rows = _whole_rows(text) or [""]
-        kept = [row for row in rows if int(row.partition(",")[0]) <= keep_until]
-        replace_file(self.path, header + "".join(kept))
+    def check(self) -> None:
+        """Raises `InputError` where what was written up to the mark is not there to the last byte."""
+        data = self.path.read_bytes() if self.path.exists() else b""
+        if zlib.crc32(data[: self.mark.size]) != self.mark.crc32 or len(data) < self.mark.size:
+            raise InputError(
+                f"{self.path}: rows are missing or are not those that the run wrote; put the file back, or train again"
+                " with overwrite=true"
+            )
+
+    def cut(self) -> None:
+        """Drop what was written past the mark."""
+        if self.path.exists():
+            replace_file(self.path, self.path.read_bytes()[: self.mark.size].decode())
 
 
 def read_table(folder: Path, name: str) -> pl.DataFrame:
-    """A table of a run; empty, with its columns, where the run has not written it yet."""
+    """A table of a run; empty, with its columns, where the run has not written it yet.
+
+    Of a run that is being written, the rows that are whole.
+
+    Raises:
+        InputError: a cell is not of its column's type, or the table of a finished run is not what that run wrote.
+    """
     path = folder / name
     schema = {column: _COLUMN_TYPES.get(column, pl.Float64()) for column in TABLES[name]}
-    if not path.exists():
+    result = read_result(folder)
+    if result is not None and result.tables is not None:
+        Table(folder, name, Mark(*result.tables[name])).check()
+    data = _whole_rows(path.read_bytes()) if path.exists() else b""
+    if not data:
         return pl.DataFrame(schema=schema)
-    return pl.read_csv(path, schema=schema)
+    try:
+        return pl.read_csv(data, schema=schema)
+    except pl.exceptions.PolarsError as error:
+        reason = one_line(str(error).splitlines()[0])
+        raise InputError(f"{path} cannot be read as the table of a run: {reason}") from None
 
 
 def write_result(folder: Path, result: Result) -> None:
@@ -156,8 +190,9 @@ def read_result(folder: Path) -> Result | None:
     if not path.exists():
         return None
     try:
-        return Result(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        result = Result(**json.loads(path.read_text(encoding="utf-8")))
+        return replace(result, tables=result.tables and {name: Mark(*mark) for name, mark in result.tables.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a result ({error}); overwrite=true runs the trial again") from None
 
 
@@ -186,14 +221,12 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def _whole_rows(text: str) -> list[str]:
+def _whole_rows(data: bytes) -> bytes:
     """The rows that end; a line break within quotes, of which a whole row has an even number, ends none."""
-    rows, begin = [], 0
-    for end in (match.end() for match in re.finditer("\n", text)):
-        if text.count('"', begin, end) % 2 == 0:
-            rows.append(text[begin:end])
-            begin = end
-    return rows
+    end = data.rfind(b"\n") + 1
+    while data.count(b'"', 0, end) % 2:
+        end = data.rfind(b"\n", 0, end - 1) + 1
+    return data[:end]
 
 
 def _cell(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from faults.driver import CHECKOUT, FIRST_MOMENTS, LAST_MOMENTS, begun, supervise
+from faults.driver import CHECKOUT, FIRST_MOMENTS, LAST_MOMENTS, at_the_end, begun, supervise
 from faults.settings import Setting, write_data
 from faults.state import difference, digest, left_over, overall
 from playbook.training.checkpoints import step_of
@@ -40,7 +40,7 @@ class Driver:
     """Starts `python train.py …`, in a fork of a warm process or for real, and kills it where it should."""
 
     def __init__(self, place: Path, output: str = "output.txt") -> None:
-        self._output = place / output
+        self.output = place / output
         path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         self._environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         self._server = subprocess.Popen(
@@ -75,7 +75,7 @@ class Driver:
         request = {
             "overrides": list(overrides),
             "folder": str(folder),
-            "output": str(self._output),
+            "output": str(self.output),
             "phase": phase,
             "nth": nth,
             "kill_after": kill_after,
@@ -84,12 +84,12 @@ class Driver:
         line = self._server.stdout.readline()
         assert line, "the driver is gone; what it printed says why"
         reply = json.loads(line)
-        return Ended(reply["code"], self._output.read_text(encoding="utf-8"), reply["trained"])
+        return Ended(reply["code"], self.output.read_text(encoding="utf-8"), reply["trained"])
 
     def run_process(self, overrides: Iterable[str], folder: Path, *, kill_after: float | None = None) -> Ended:
         """As `run`, in a new interpreter."""
         before = begun(folder)
-        with self._output.open("w") as output:
+        with self.output.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "train.py", *overrides, f"output_dir={folder}"],
                 stdout=output,
@@ -98,7 +98,7 @@ class Driver:
                 env=self._environment,
             )
             trained = supervise(folder, before, lambda: process.poll() is not None, process.kill, kill_after)
-        return Ended(process.returncode, self._output.read_text(encoding="utf-8"), trained)
+        return Ended(process.returncode, self.output.read_text(encoding="utf-8"), trained)
 
 
 @dataclass
@@ -144,6 +144,9 @@ class Trials:
         hashes = digest(folder)
         outcome = Outcome(self.setting.name, what, kills, overall(self.hashes), overall(hashes), list(said))
         outcome.faults += [f"{name} differs" for name in difference(self.hashes, hashes)]
+        resumable = [at_the_end(self.driver.output, run) for run in (self.twin, folder)]
+        if resumable[1].exists():  # not where the process was a real one
+            outcome.faults += [f"{name} differed at the end" for name in difference(*map(digest, resumable))]
         outcome.faults += [f"left over: {name}" for name in left_over(folder, keep_best=self._best_expected())]
         return outcome
 
@@ -246,7 +249,7 @@ class Trials:
     def _done(self, folder: Path) -> float:
         """The share of the twin's steps that are committed in `folder`."""
         steps = [step_of(path) for path in folder.glob("checkpoints/resume_*.ckpt")]
-        last = max(step_of(path) for path in self.twin.glob("checkpoints/resume_*.ckpt"))
+        last = json.loads((self.twin / "result.json").read_text(encoding="utf-8"))["steps"]
         return min(max(steps, default=0) / last, 0.9)
 
     def _best_expected(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import signal
 import stat
 import sys
@@ -81,16 +82,16 @@ class Watch:
     def install(self) -> None:
         """Wrap what a run passes through."""
         from playbook.run_files import Table
-        from playbook.training import commit, fit, resume, trial
+        from playbook.training import loop, resume, trial
         from playbook.training.checkpoints import SafeCheckpointIO
-        from playbook.training.module import TrialModule
+        from playbook.training.loop import TrialLoop
 
         _wrap(trial, "begin", before=lambda *_: self.passes("folder made"))
-        _wrap(TrialModule, "training_step", after=lambda *_: self.passes("forward done"))
-        _wrap(TrialModule, "configure_gradient_clipping", before=lambda *_: self.passes("backward done"))
-        _wrap(TrialModule, "on_train_batch_end", before=lambda *_: self.passes("step done"))
-        _wrap(commit, "evaluate", after=lambda *_: self.passes("evaluation half done"))
-        _wrap(fit.Fit, "_result", before=lambda *_: self.passes("all steps done"))
+        _wrap(TrialLoop, "training_step", after=lambda *_: self.passes("forward done"))
+        _wrap(TrialLoop, "configure_gradient_clipping", before=lambda *_: self.passes("backward done"))
+        _wrap(TrialLoop, "on_train_batch_end", before=lambda *_: self.passes("step done"))
+        _wrap(loop, "evaluate", after=lambda *_: self.passes("evaluation half done"))
+        _wrap(loop.result, "complete", before=lambda *_: self.passes("all steps done"))
         _wrap(
             SafeCheckpointIO, "save_checkpoint", before=lambda _, __, path, *___: self.passes(f"{_kind(path)}: before")
         )
@@ -101,8 +102,8 @@ class Watch:
                 before=lambda table, *_, m=moment: None if m else self.passes(f"{table.path.name}: before"),
                 after=lambda table, *_, m=moment: self.passes(f"{table.path.name}: {'cut done' if m else 'written'}"),
             )
-        for owner in (commit, resume):
-            _wrap(owner, "keep_only", before=lambda *_: self._cleaning_begins(), after=lambda *_: self._cleaning_ends())
+        for owner in (loop, resume):
+            _wrap(owner, "keep", before=lambda *_: self._cleaning_begins(), after=lambda *_: self._cleaning_ends())
         self._watch_files()
 
     def _watch_files(self) -> None:
@@ -239,6 +240,7 @@ def _train(request: dict[str, Any]) -> NoReturn:
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    _keep_what_a_finished_run_deletes(Path(request["output"]))
     if request["phase"] is not None:
         Watch(request["phase"], request["nth"]).install()
     sys.argv = ["train.py", *request["overrides"], f"output_dir={request['folder']}"]
@@ -253,6 +255,21 @@ def _train(request: dict[str, Any]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def at_the_end(output: Path, folder: Path) -> Path:
+    """Where the checkpoints are that `folder` had before its result: those to resume from are then deleted."""
+    return output.parent / "at the end" / f"{folder.parent.name} {folder.name}"
+
+
+def _keep_what_a_finished_run_deletes(output: Path) -> None:
+    from playbook.training import resume
+
+    def copy(folder: Path, *_: Any) -> None:
+        shutil.rmtree(at_the_end(output, folder), ignore_errors=True)
+        shutil.copytree(folder / "checkpoints", at_the_end(output, folder))
+
+    _wrap(resume, "write_result", before=copy)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from conftest import config_of
 import playbook
 from faults.state import difference, digest, left_over
 from playbook.errors import InputError
-from playbook.training import train
+from playbook.training import resume, train
 from playbook.training.checkpoints import SafeCheckpointIO, best_path, resume_path, verify
 
 COMMAND = ("model.width=8", "max_steps=20", "eval_every=5")
@@ -52,12 +52,27 @@ def twin(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def unfinished(twin, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory) -> Path:
     """A run's folder as it is between its last commit and its result."""
-    folder = shutil.copytree(twin, tmp_path / "run")
-    (folder / "result.json").unlink()
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    folder = tmp_path_factory.mktemp("malicious") / "committed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "write_result", kill)
+        with pytest.raises(Killed):
+            train(config_of(folder, *COMMAND), verbose=False)
     return folder
+
+
+@pytest.fixture
+def unfinished(committed, tmp_path) -> Path:
+    return shutil.copytree(committed, tmp_path / "run")
 
 
 def sealed(path: Path, content) -> None:

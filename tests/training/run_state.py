@@ -14,7 +14,7 @@ import yaml
 from playbook.config import Config
 from playbook.training import train
 from playbook.training.checkpoints import SafeCheckpointIO
-from playbook.training.module import TrialModule
+from playbook.training.loop import TrialLoop
 
 PLACES = ("output_root", "output_dir", "resume", "overwrite")
 """Config keys that may differ between two runs of the same trial."""
@@ -41,11 +41,11 @@ def kill(config: Config, owner: Any, name: str, when: Callable[..., bool] = lamb
 
 def kill_at(config: Config, step: int) -> None:
     """Train `step` steps (in all) and be killed at the start of the next."""
-    kill(config, TrialModule, "on_train_batch_start", lambda module, *_: module.step == step)
+    kill(config, TrialLoop, "on_train_batch_start", lambda module, *_: module.step == step)
 
 
 def final_state(folder: Path) -> dict[str, Any]:
-    """The content of every file of a run, bit for bit, timings and places aside."""
+    """The content of every file of a run, bit for bit, places and timings (and checksums of those) aside."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): _content(path) for path in files}
 
@@ -60,12 +60,12 @@ def _content(path: Path) -> Any:
     if path.name == "steps.csv":
         return [line.rsplit(",", 2)[0] for line in path.read_text().splitlines()]
     if path.name == "result.json":
-        return _without(json.loads(path.read_text()), "seconds")
+        return _without(json.loads(path.read_text()), "seconds", "tables")
     if path.name == "config.yaml":
         return _without(yaml.safe_load(path.read_text()), *PLACES)
     if path.suffix == ".ckpt":
         checkpoint = SafeCheckpointIO().load_checkpoint(path)
-        checkpoint["history"] = _without(checkpoint["history"], "seconds")
+        checkpoint["history"] = _without(checkpoint["history"], "seconds", "tables")
         checkpoint["hyper_parameters"] = _without(checkpoint["hyper_parameters"], *PLACES)
         return _bits(checkpoint)
     return path.read_bytes()

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_lightning.plugins.precision.precision import Precision
+from run_state import kill
 
 import playbook
 from playbook.data import PassLoader
 from playbook.errors import InputError
-from playbook.training import commit, train
+from playbook.training import loop, resume, train
 from playbook.training.evaluation import EVAL_BATCH_SIZE, evaluate
 
 ERRORS = [0.9, 0.5, 0.3, 0.5, 0.3, 0.4]  # of the evaluations at steps 0, 2, … 10; two pairs are equal
@@ -21,13 +22,13 @@ NUM_VALIDATION = 359
 @pytest.fixture
 def scripted(monkeypatch):
     """The validation error of each evaluation is that of the list, whatever the model does."""
-    script, real = iter(ERRORS), commit.evaluate
+    script, real = iter(ERRORS), loop.evaluate
 
     def scripted_evaluate(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         return metrics | {"error": next(script)} if loader.num_examples == NUM_VALIDATION else metrics
 
-    monkeypatch.setattr(commit, "evaluate", scripted_evaluate)
+    monkeypatch.setattr(loop, "evaluate", scripted_evaluate)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -54,9 +55,8 @@ def test_the_best_are_kept_and_nothing_else(run_trial, keep_best, mode):
     assert run.evals.filter(metric="val/error")["value"].to_list() == ERRORS
     assert run.best_steps == kept
     checkpoints = [f"checkpoints/step_{step:08d}.ckpt" for step in sorted(kept)]
-    resume = ["checkpoints/resume_00000008.ckpt", "checkpoints/resume_00000010.ckpt"]
     others = ["config.yaml", "evals.csv", "predictions.csv", "result.json", "steps.csv"]
-    assert files_in(run.path) == sorted([*resume, *checkpoints, *others])
+    assert files_in(run.path) == sorted([*checkpoints, *others])
     result = run.result
     assert (result.objective, result.best_step) == {"min": (0.3, 4), "max": (0.9, 0)}[mode]
     assert result.final_objective == 0.4
@@ -115,10 +115,10 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_a_damaged_best_checkpoint_stops_a_resume_until_the_user_decides(trial_config, capsys):
+    whole = train(trial_config("max_steps=20", "eval_every=5", "keep_best=2", folder="whole"), verbose=False)
     config = trial_config("max_steps=20", "eval_every=5", "keep_best=2")
-    whole = train(config, verbose=False)
+    kill(config, resume, "write_result")
     folder = Path(config.output_dir)
-    (folder / "result.json").unlink()
     best = folder / "checkpoints" / f"step_{whole.best_step:08d}.ckpt"
     content = bytearray(best.read_bytes())
     content[len(content) // 2] ^= 4

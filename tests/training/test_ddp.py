@@ -28,7 +28,7 @@ from run_state import final_state
 import playbook
 from playbook.data import StepLoader
 from playbook.errors import InputError
-from playbook.training import distributed, train
+from playbook.training import distributed, train, trial
 from playbook.training.checkpoints import step_of
 
 ROOT = Path(__file__).parents[2]
@@ -329,3 +329,21 @@ def test_each_went_on_from_the_one_before_and_all_ends_as_if_undisturbed(deaths,
     assert commits[0] < commits[-1] < 600
     train(config_of(tmp_path / "undisturbed", *TRIAL), verbose=False)
     assert final_state(folder) == final_state(tmp_path / "undisturbed")
+
+
+def test_the_process_that_starts_the_ranks_checks_on_the_cpu(trial_config, monkeypatch):
+    """Data on a device would stay in its memory while the ranks train there."""
+    devices = []
+    real = trial.build
+
+    def noted(config, rank, device, **rest):
+        devices.append(device)
+        return real(config, rank, device, **rest)
+
+    monkeypatch.setattr(trial, "build", noted)
+    monkeypatch.setattr(trial, "choose_device", lambda *_: torch.device("meta"))
+    monkeypatch.setattr(trial, "environment", lambda *_: {})
+    monkeypatch.setattr(trial, "run_ranks", lambda *_, **__: 1)
+    with pytest.raises(SystemExit):
+        train(trial_config(*DDP, "batch_size=32"), verbose=False)
+    assert devices == [torch.device("cpu")]

@@ -20,7 +20,7 @@ from playbook.config import Config
 from playbook.errors import InputError
 from playbook.training import train
 from playbook.training.checkpoints import step_of, verify
-from playbook.training.module import TrialModule
+from playbook.training.loop import TrialLoop
 
 TRIAL = ("model.width=8", "model.dropout=0.2", "lr=0.1", "keep_best=1")  # commits at 0, 5 and 10
 
@@ -51,14 +51,14 @@ def crash(capfd: pytest.CaptureFixture[str]) -> Callable[[Config], str]:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]) -> None:
     """Something happens at the start of a step."""
-    real = TrialModule.on_train_batch_start
+    real = TrialLoop.on_train_batch_start
 
-    def acting(module: TrialModule, *arguments: Any) -> None:
+    def acting(module: TrialLoop, *arguments: Any) -> None:
         if module.step == step:
             act()
         real(module, *arguments)
 
-    monkeypatch.setattr(TrialModule, "on_train_batch_start", acting)
+    monkeypatch.setattr(TrialLoop, "on_train_batch_start", acting)
 
 
 def newest_commit(folder: Path) -> int:

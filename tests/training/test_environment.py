@@ -119,7 +119,7 @@ def test_what_is_finished_can_be_read_anywhere(trial_config, tmp_path, monkeypat
 def test_before_its_first_commit_a_run_is_of_no_place(trial_config, tmp_path, monkeypatch):
     train(trial_config(*TRIAL, folder="undisturbed"), verbose=False)
     config = trial_config(*TRIAL)
-    kill(config, trial.Fit, "run")
+    kill(config, trial.TrialLoop, "run")
     move(monkeypatch, torch="1.13.1")
     train(config, verbose=False)
     assert but_for_the_place(tmp_path / "run") == but_for_the_place(tmp_path / "undisturbed")

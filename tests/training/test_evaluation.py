@@ -148,10 +148,10 @@ def test_the_evaluations_of_a_trial(run_trial):
 
 def test_a_frozen_part_stays_frozen(run_trial, monkeypatch):
     """A fork that puts its backbone's batch norm into evaluation mode finds it so in every step."""
-    from playbook.training.module import TrialModule
+    from playbook.training.loop import TrialLoop
 
     modes = []
-    step = TrialModule.training_step
+    step = TrialLoop.training_step
 
     def watched(self, batch, batch_idx):
         norm = next(m for m in self.model.modules() if isinstance(m, torch.nn.BatchNorm1d))
@@ -160,6 +160,6 @@ def test_a_frozen_part_stays_frozen(run_trial, monkeypatch):
             norm.eval()
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(TrialModule, "training_step", watched)
+    monkeypatch.setattr(TrialLoop, "training_step", watched)
     run_trial("model.norm=batch", "max_steps=10", "eval_every=5")
     assert modes == [True] * 3 + [False] * 7

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
+
+from playbook.training import train
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,21 @@ def test_the_training_error_is_of_the_training_split_without_dropout(run_trial):
     missed = run.model(40)(train.inputs).argmax(1) != train.targets
     recorded = run.evals.filter(pl.col("metric") == "train/error", step=40)["value"].item()
     assert recorded == pytest.approx(missed.double().mean().item(), abs=1e-12)
+
+
+def test_a_skewed_split_is_told_once_for_all_trials_of_a_process(trial_config, tmp_path, capfd):
+    targets = np.arange(200) % 3
+    np.savez(
+        tmp_path / "skewed.npz",
+        inputs=np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32),
+        targets=targets,
+        val_inputs=np.zeros((50, 4), np.float32),
+        val_targets=np.zeros(50, np.int64) + (np.arange(50) > 47),
+    )
+    data = ("data=arrays", f"data.path={tmp_path / 'skewed.npz'}", "model.width=4")
+    for seed in range(3):
+        train(trial_config(*data, f"seed={seed}", folder=f"run{seed}"), verbose=False)
+    assert capfd.readouterr().err.count("distributed otherwise") == 1
+    ranks = trial_config(*data, "trainer=ddp", "trainer.num_devices=2", folder="ranks")
+    train(ranks, verbose=False)
+    assert capfd.readouterr().err.count("distributed otherwise") == 1  # new processes, of which the first says it

@@ -12,7 +12,7 @@ from plain_loop import plain_run
 
 from playbook.loggers.base import RunLogger
 from playbook.models import MLP
-from playbook.training import commit, train
+from playbook.training import loop, train
 
 NUM_VALIDATION = 359
 
@@ -50,22 +50,19 @@ def test_a_result_without_numbers_is_still_json(run_trial):
 
 def test_an_evaluation_that_is_not_finite_is_divergence_too(run_trial, monkeypatch):
     # The loss of every step is finite, that of the second evaluation is not.
-    real, evaluations = commit.evaluate, iter(range(100))
+    real, evaluations = loop.evaluate, iter(range(100))
 
     def overflowing(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         is_second = loader.num_examples == NUM_VALIDATION and next(evaluations) == 1
         return metrics | {"loss": float("inf")} if is_second else metrics
 
-    monkeypatch.setattr(commit, "evaluate", overflowing)
+    monkeypatch.setattr(loop, "evaluate", overflowing)
     run = run_trial("max_steps=10", "eval_every=4", "model.width=8")
     result = run.result
     assert (result.status, result.reason, result.reason_step, result.steps) == ("infeasible", "diverged", 4, 4)
     assert run.evals.filter(metric="val/loss")["value"].to_list()[1:] == [float("inf")]
-    assert sorted(path.name for path in (run.path / "checkpoints").iterdir()) == [
-        "resume_00000000.ckpt",
-        "step_00000000.ckpt",
-    ]
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step_00000000.ckpt"]
     assert len(run.steps) == 4
     assert "val/loss" not in result.metrics
 
@@ -141,3 +138,15 @@ def test_an_interruption_is_handed_on(trial_config, tmp_path, monkeypatch, own_i
         train(trial_config("model.width=8"), verbose=False)
     assert signal.getsignal(signal.SIGINT) is own_interrupt_handler
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_crash_of_ones_own_code_shows_its_frames_and_not_those_of_the_libraries(door, breaking):
+    breaking()
+    outcome = door("logger=none", "trainer.device=cpu", "trainer.num_threads=1", "max_steps=10", "model.width=8")
+    assert outcome.code == 1
+    lines = outcome.err.splitlines()
+    assert lines[0] == "Traceback (HYDRA_FULL_ERROR=1 shows all of it):"
+    assert lines[-1] == "RuntimeError: a bug"
+    assert 'raise RuntimeError("a bug")' in outcome.err
+    assert len(lines) < 8
+    assert not any(package in outcome.err for package in ("site-packages", "lightning", "playbook/training"))

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from playbook.training.progress import _REMEDIES
+
 
 def targets_of(run) -> tuple[np.ndarray, np.ndarray]:
     source = run.config.data.build()
@@ -83,3 +85,10 @@ def test_worse_than_chance_is_negative(run_trial):
     result = plain_result(run)
     assert result["objective"] > np.sqrt(np.mean((val - train.mean()) ** 2))
     assert result["above_chance"] < 0
+
+
+def test_a_lower_lr_is_the_last_remedy_of_a_diverged_run():
+    """The order of E8."""
+    words = _REMEDIES["diverged"]
+    order = ["warmup_steps", "clip_norm", "optimizer", "initialisation", "lower lr"]
+    assert sorted(order, key=words.index) == order

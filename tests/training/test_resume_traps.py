@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader
 
 import playbook
 from playbook.run_files import EVALS, STEPS, read_table
-from playbook.training import commit, train, trial
+from playbook.training import loop, resume, train
 from playbook.training.checkpoints import step_of
-from playbook.training.module import TrialModule
+from playbook.training.loop import TrialLoop
+from playbook.training.progress import TrialProgress
 
 TRIAL = ("model.width=16", "model.dropout=0.2", "lr=0.1", "max_steps=20", "eval_every=5", "keep_best=2")
 EVAL_STEPS = [0, 5, 10, 15, 20]
@@ -150,10 +151,10 @@ def test_no_evaluation_is_skipped_or_repeated(trial_config, tmp_path, uninterrup
     """
     config, folder = trial_config(*TRIAL), tmp_path / "run"
     if moment == "after":
-        kill(config, TrialModule, "stop_clock", lambda module: module.step == step)  # the commit's last act
+        kill(config, TrialProgress, "evaluated", lambda *_: newest_commit(folder) == step)  # the commit's last act
         assert newest_commit(folder) == step
     else:
-        kill(config, commit.Commits, moment, lambda _, at: at == step)
+        kill(config, TrialLoop, moment, lambda module: module.step == step)
         assert list((folder / "checkpoints").glob("resume_*")) == [] if step == 0 else newest_commit(folder) == step - 5
     train(config, verbose=False)
     assert evaluated(folder) == EVAL_STEPS
@@ -203,13 +204,13 @@ def test_plain_save_last_is_stale_when_nothing_improves(tmp_path):
 @pytest.mark.parametrize("keep_best", [0, 1])
 def test_every_commit_can_be_resumed_also_when_nothing_improves(trial_config, tmp_path, monkeypatch, keep_best):
     config, folder = trial_config(*TRIAL, f"keep_best={keep_best}"), tmp_path / "run"
-    errors, real = iter([0.1, 0.2, 0.3, 0.4, 0.5]), commit.evaluate
+    errors, real = iter([0.1, 0.2, 0.3, 0.4, 0.5]), loop.evaluate
 
     def worse_each_time(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         return metrics | {"error": next(errors)} if loader.num_examples == NUM_VALIDATION else metrics
 
-    monkeypatch.setattr(commit, "evaluate", worse_each_time)
+    monkeypatch.setattr(loop, "evaluate", worse_each_time)
     for step in (6, 11, 16):
         kill_at(config, step)
         assert newest_commit(folder) == step - 1
@@ -234,13 +235,13 @@ def test_plain_reading_the_number_of_steps_drops_the_loaders_state(tmp_path):
 def test_whoever_reads_the_number_of_steps_changes_nothing(trial_config, tmp_path, monkeypatch, uninterrupted):
     """Ours has no epochs, so Lightning answers without making the loader, which begins where the run then is."""
     read = []
-    real = TrialModule.configure_optimizers
+    real = TrialLoop.configure_optimizers
 
-    def reading(module: TrialModule) -> torch.optim.Optimizer:
+    def reading(module: TrialLoop) -> torch.optim.Optimizer:
         read.append(module.trainer.estimated_stepping_batches)
         return real(module)
 
-    monkeypatch.setattr(TrialModule, "configure_optimizers", reading)
+    monkeypatch.setattr(TrialLoop, "configure_optimizers", reading)
     config = trial_config(*TRIAL)
     kill_at(config, 13)
     train(config, verbose=False)
@@ -259,7 +260,7 @@ def test_plain_validation_counts_batches_and_not_steps():
 def test_everything_is_counted_in_optimizer_steps(trial_config, tmp_path, monkeypatch):
     """Counted where they happen: an evaluation of step k finds that the optimizer did k updates, a kill or not."""
     updates, seen = [0], []
-    real_evaluate = commit.Commits._evaluate
+    real_evaluate = TrialLoop._evaluate
     overrides = (*TRIAL, "warmup_steps=3", "optimizer=adam", "lr=0.01")
     config, folder = trial_config(*overrides), tmp_path / "run"
     optimizer_class = type(config.optimizer.build(params=[torch.nn.Parameter(torch.zeros(1))], lr=0.1))
@@ -269,12 +270,12 @@ def test_everything_is_counted_in_optimizer_steps(trial_config, tmp_path, monkey
         updates[0] += 1
         return step_once(self, *arguments, **named)
 
-    def noted(self, step):
-        seen.append((step, updates[0]))
-        return real_evaluate(self, step)
+    def noted(self):
+        seen.append((self.step, updates[0]))
+        return real_evaluate(self)
 
     monkeypatch.setattr(optimizer_class, "step", counted)
-    monkeypatch.setattr(commit.Commits, "_evaluate", noted)
+    monkeypatch.setattr(TrialLoop, "_evaluate", noted)
     kill_at(config, 12)
     assert seen == [(0, 0), (5, 5), (10, 10)]
     updates[0] = 10  # those of the last commit; two more were lost
@@ -296,12 +297,32 @@ def test_plain_resume_at_the_last_step_knows_no_metrics(tmp_path):
 
 def test_killed_between_the_last_commit_and_the_result(trial_config, tmp_path, uninterrupted):
     config, folder = trial_config(*TRIAL), tmp_path / "run"
-    kill(config, trial, "write_result")
+    kill(config, resume, "write_result")
     assert newest_commit(folder) == 20
     assert not (folder / "result.json").exists()
     result = train(config, verbose=False)
     assert result == playbook.load_run(folder).result
     assert {"val/error", "val/loss", "train/error", "train/eval_loss"} <= set(result.metrics)
+    assert final_state(folder) == uninterrupted
+
+
+def test_the_checkpoints_to_resume_from_are_the_same_to_the_last_bit(trial_config, tmp_path):
+    """Weights, optimizer and counters, which a finished run no longer has: compared as they are before the result."""
+    kill(trial_config(*TRIAL, "optimizer=adam", folder="whole"), resume, "write_result")
+    config, folder = trial_config(*TRIAL, "optimizer=adam"), tmp_path / "run"
+    for step in (2, 8, 13):
+        kill_at(config, step)
+    kill(config, resume, "write_result")
+    assert sum(path.name.startswith("resume_") for path in (folder / "checkpoints").iterdir()) == 2
+    assert final_state(folder) == final_state(tmp_path / "whole")
+
+
+def test_killed_between_the_result_and_the_end(trial_config, tmp_path, uninterrupted):
+    """The checkpoints to resume from, which nobody reads now, go when the same command is given again."""
+    config, folder = trial_config(*TRIAL), tmp_path / "run"
+    kill(config, resume, "keep", lambda *_: (folder / "result.json").exists())
+    assert newest_commit(folder) == 20
+    train(config, verbose=False)
     assert final_state(folder) == uninterrupted
 
 
@@ -344,8 +365,8 @@ def test_plain_moved_folder_forgets_the_best(tmp_path):
 
 def test_a_moved_run_goes_on_and_keeps_its_best(trial_config, tmp_path, monkeypatch):
     errors = dict(zip(EVAL_STEPS, [0.5, 0.1, 0.2, 0.6, 0.7], strict=True))
-    real = commit.Commits._evaluate
-    monkeypatch.setattr(commit.Commits, "_evaluate", lambda self, step: real(self, step) | {"val/error": errors[step]})
+    real = TrialLoop._evaluate
+    monkeypatch.setattr(TrialLoop, "_evaluate", lambda self: real(self) | {"val/error": errors[self.step]})
     train(trial_config(*TRIAL, folder="uninterrupted"), verbose=False)
     kill_at(trial_config(*TRIAL), 12)
     shutil.move(tmp_path / "run", tmp_path / "moved")

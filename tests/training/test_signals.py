@@ -26,7 +26,7 @@ from playbook.config import Config
 from playbook.run_files import STEPS, read_table
 from playbook.training import train
 from playbook.training.checkpoints import step_of
-from playbook.training.module import TrialModule
+from playbook.training.loop import TrialLoop
 from playbook.training.signals import SIGNALS, Interrupts
 
 ROOT = Path(__file__).parents[2]
@@ -118,8 +118,8 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path):
     """In a step that takes ten minutes, the first is noted and the second does not wait."""
     script = f"""
 import runpy, sys, time
-from playbook.training.module import TrialModule
-TrialModule.training_step = lambda *_: (print("in a step", flush=True), time.sleep(600))
+from playbook.training.loop import TrialLoop
+TrialLoop.training_step = lambda *_: (print("in a step", flush=True), time.sleep(600))
 sys.argv = ["train.py", *{SMALL!r}, "max_steps=10", "eval_every=5", "output_dir={tmp_path}/run"]
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """
@@ -156,15 +156,15 @@ pytestmark = pytest.mark.usefixtures("_handlers")
 def send_at(monkeypatch: pytest.MonkeyPatch, step: int, signum: int) -> dict[int, Any]:
     """This process gets `signum` when a trial begins `step`; the handlers that there are then."""
     seen: dict[int, Any] = {}
-    real = TrialModule.on_train_batch_start
+    real = TrialLoop.on_train_batch_start
 
-    def sending(module: TrialModule, *arguments: Any) -> None:
+    def sending(module: TrialLoop, *arguments: Any) -> None:
         real(module, *arguments)
         if module.step == step and not seen:
             seen.update({signum: signal.getsignal(signum) for signum in SIGNALS})
             os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr(TrialModule, "on_train_batch_start", sending)
+    monkeypatch.setattr(TrialLoop, "on_train_batch_start", sending)
     return seen
 
 
@@ -306,3 +306,14 @@ def test_inside_slurm_a_signal_only_stops(trial_config, tmp_path, monkeypatch, r
     assert not requeued.exists()
     assert not list(tmp_path.rglob("hpc_ckpt_*"))
     assert newest_commit(tmp_path / "run") == 7
+
+
+def test_a_handler_that_c_installed_is_left_alone(monkeypatch):
+    """Python cannot tell what it is: `getsignal` gives None, which `signal` does not take back."""
+    real = signal.getsignal
+    monkeypatch.setattr(signal, "getsignal", lambda signum: None if signum == signal.SIGUSR2 else real(signum))
+    before = real(signal.SIGUSR2)
+    with Interrupts():
+        assert real(signal.SIGUSR2) == before
+        assert real(signal.SIGUSR1) != before
+    assert real(signal.SIGUSR1) == before

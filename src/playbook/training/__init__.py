@@ -1,5 +1,14 @@
-"""One trial: `train(config)` takes a checked config to `result.json`."""
+"""One trial: `train(config)` takes a checked config to `result.json`; `load_run(folder)` reads back what it left.
 
+    config = playbook.compose("model.width=128", "lr=0.1")   # what `python train.py model.width=128 lr=0.1` trains
+    result = train(config)                                   # a `playbook.run_files.Result`; steps are optimizer steps
+    run = load_run(config.output_dir)                        # a `Run`: config, tables, result
+    predictor = run.model()                                  # a `Predictor`: inputs (n, *input_shape) to predictions
+
+Bad input is an `InputError`, before anything is written; a full disk or a process that died is a `CrashError`.
+"""
+
+from playbook.training.load import Predictor, Run, load_run
 from playbook.training.trial import train
 
-__all__ = ["train"]
+__all__ = ["Predictor", "Run", "load_run", "train"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from playbook.components import Component
 from playbook.config import Config
@@ -16,15 +16,18 @@ from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
-from playbook.training.device import choose_device, set_num_threads
+from playbook.training.device import set_num_threads
 from playbook.training.distributed import Rank
-from playbook.training.evaluation import evaluating, metric_names
+from playbook.training.evaluation import TRAINING_METRICS, evaluating, metric_names
+from playbook.training.lightning_adapter import checked_callback
+from playbook.training.memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a trial is made of, on one rank."""
+class TrialSetup:
+    """What one rank of a trial trains, on what, and with what."""
 
+    config: Config
     rank: Rank
     device: torch.device
     source: Source
@@ -34,20 +37,19 @@ class Parts:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
-    mirror: RunLogger
+    logger: RunLogger
     callbacks: list[pl.Callback]
 
 
-def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
-    """The parts of a trial; the model's weights depend on `config.seed` alone, not on the rank.
+def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool = False) -> TrialSetup:
+    """All that the config names, with the data on `device`; the model's weights depend on `config.seed` alone.
 
-    With `reuse_data`, those of this process's last trial serve again if they are the same.
+    With `reuse_data`, the data of this process's last trial serve again if they are the same.
 
     Raises:
-        InputError: a part cannot be built as the config says.
+        InputError: something cannot be built as the config says, or does not fit the rest.
     """
     set_num_threads(config.trainer.num_threads, rank.world_size)
-    device = choose_device(config.trainer.device, config.trainer.precision, rank)
     if config.batch_size % rank.world_size:
         raise InputError(
             f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
@@ -58,13 +60,14 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
     model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
-    _check_outputs(config, model, train, task)
+    _check_model(config, model, train, task, rank)
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
-    return Parts(
+    return TrialSetup(
+        config=config,
         rank=rank,
         device=device,
         source=source,
@@ -74,8 +77,8 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
         model=model,
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
         schedule=schedule,
-        mirror=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
-        callbacks=[_built_callback(callback) for callback in config.callbacks.values()],
+        logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
+        callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
     )
 
 
@@ -93,35 +96,51 @@ def _load(data: Component, reuse: bool) -> tuple[Source, Split, Split]:
     return splits
 
 
-@torch.no_grad()
-def _check_outputs(config: Config, model: nn.Module, train: Split, task: Task) -> None:
-    """A model of the wrong shape is told here, by its key, and not by an index error in the loss."""
-    inputs, _ = train.batch(torch.arange(min(2, len(train))))
+def _check_model(config: Config, model: nn.Module, train: Split, task: Task, rank: Rank) -> None:
+    """A model that cannot be trained here is told by its key, and not by an index error in the loss or at some step."""
+    key = f"model._target_={config.model.target}"
+    inputs, targets = train.batch(torch.arange(min(2, len(train))))
+    if config.batch_size == rank.world_size:
+        _check_training_on_one(config, model, inputs[:1], rank)
     with evaluating(model):
         outputs = model(inputs)
     needed = (len(inputs), task.num_outputs)
     if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != needed:
-        given = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise InputError(
-            f"model._target_={config.model.target}: it gives {given} for inputs of {tuple(inputs.shape)};"
-            f" {needed} is needed (examples, num_outputs)"
+            f"{key}: it gives {shape} for inputs of {tuple(inputs.shape)}; {needed} is needed (examples, num_outputs)"
         )
+    if not task.loss(outputs, targets).requires_grad:
+        raise InputError(f"{key}: nothing in it can be trained: the loss depends on no parameter with requires_grad")
 
 
-def _built_callback(component: Component) -> pl.Callback:
-    callback = component.build()
-    if not isinstance(callback, pl.Callback):
-        raise InputError(f"{component.key}={component.target}: a Lightning callback is needed")
-    return callback
+@torch.no_grad()
+def _check_training_on_one(config: Config, model: nn.Module, inputs: Tensor, rank: Rank) -> None:
+    """Batch norm has no variance of one example. The running averages are left as they were."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        model.train()(inputs)
+    except ValueError as error:
+        given = f"batch_size={config.batch_size}" + (f" on {rank.world_size} devices" if rank.world_size > 1 else "")
+        raise InputError(
+            f"{given}: model._target_={config.model.target} cannot train on one example at a time"
+            f" ({one_line(error)}); use a larger batch_size"
+        ) from error
+    for name, buffer in model.named_buffers():
+        if name in buffers:
+            buffer.copy_(buffers[name])
 
 
 def _check_objective(config: Config, task: Task, validation: Split) -> None:
     try:
-        found = metric_names(task, validation.targets)
-    except (ValueError, RuntimeError, TypeError) as error:  # a torchmetrics class that does not fit the task's outputs
-        raise InputError(f"task.metrics: {one_line(error)}") from error
-    names = [f"val/{name}" for name in found if not name.startswith("examples/")]
-    known = [*names, "train/error", "train/eval_loss"]
+        names = metric_names(task, validation.targets)
+    except Exception as error:  # a torchmetrics class that does not fit the task's outputs raises what it likes
+        if is_out_of_memory(error):
+            raise
+        words = one_line(error) or type(error).__name__
+        raise InputError(f"task.metrics: {words}") from error
+    known = [f"val/{name}" for name in names if not name.startswith("examples/")]
+    known += [of_training for name, of_training in TRAINING_METRICS.items() if name in names]
     if config.objective.metric not in known:
         shown = ", ".join(name for name in known if name.count("/") == 1)
         raise InputError(f"objective.metric={config.objective.metric}: this task has {shown}")

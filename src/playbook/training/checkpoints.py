@@ -5,7 +5,7 @@ comment. So a flipped bit anywhere is found (torch itself reads one without a wo
 file, and `torch.load(path, weights_only=True)` or `unzip -z` still read it.
 
     step_00000400.ckpt     one of the best evaluations
-    resume_00000400.ckpt   where the run goes on; the one before it is kept too
+    resume_00000400.ckpt   where the run goes on; the one before it is kept too, and none once the run is finished
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from playbook.errors import InputError
 from playbook.run_files import sync_folder
+
+GENERATIONS = 2
+"""Checkpoints to resume from that are kept: where the newest turns out damaged, the one before it serves."""
 
 _LABEL = b"sha256:"
 _COMMENT_BYTES = len(_LABEL) + 64
@@ -96,6 +99,18 @@ def verify(path: Path) -> None:
         raise InputError(f"{path} is damaged or was not written by this program: its checksum does not match")
 
 
+def load_of_step(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint whose name says its step.
+
+    Raises:
+        InputError: as `SafeCheckpointIO.load_checkpoint`; or it is the checkpoint of another step.
+    """
+    content = SafeCheckpointIO().load_checkpoint(path)
+    if content.get("global_step") != step_of(path):
+        raise InputError(f"{path} is not the checkpoint of its name: it holds step {content.get('global_step')}")
+    return content
+
+
 def step_of(path: Path) -> int:
     """The step in a checkpoint's name."""
     return int(path.stem.rpartition("_")[2])
@@ -115,6 +130,15 @@ def best_path(folder: Path, step: int) -> Path:
 def resume_path(folder: Path, step: int) -> Path:
     """Where the checkpoint to go on from is."""
     return folder / f"resume_{step:08d}.ckpt"
+
+
+def keep(folder: Path, best: Iterable[int], *, generations: int = GENERATIONS, newest: int | None = None) -> None:
+    """Delete all checkpoints but those of the `best` steps and the last `generations` to resume from.
+
+    Those past the step `newest` go, and so does what a crash left half written; files of other names stay.
+    """
+    resume = [path for path in saved(folder, "resume") if newest is None or step_of(path) <= newest]
+    keep_only(folder, [*(best_path(folder, step) for step in best), *resume[max(0, len(resume) - generations) :]])
 
 
 def keep_only(folder: Path, kept: Iterable[Path]) -> None:

@@ -55,19 +55,3 @@ def environment(device: torch.device, rank: Rank) -> dict[str, Any]:
         "num_threads": torch.get_num_threads(),
         "world_size": rank.world_size,
     }
-
-
-_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "out of memory", "STATUS_ALLOC_FAILED")
-"""How torch, CUDA, cuBLAS, cuDNN, NCCL and Metal say it, in a RuntimeError."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory has run out, of a device or of the machine."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, without the advice that follows."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,6 +16,9 @@ from playbook.tasks import Task
 EVAL_BATCH_SIZE = 1024
 """Evaluation needs no gradients, so its batch can be large; it is at least the training batch (D2)."""
 
+TRAINING_METRICS = {"error": "train/error", "loss": "train/eval_loss"}
+"""What of a task's metrics is recorded of the training sample. `train/loss` is another: that of the training steps."""
+
 
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, loader: PassLoader, *, precision: Precision) -> dict[str, float]:

@@ -14,7 +14,7 @@ from playbook.config import Config, load_config, read_config
 from playbook.errors import InputError
 from playbook.run_files import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
 from playbook.tasks import Task
-from playbook.training.checkpoints import SafeCheckpointIO, best_path, saved, step_of
+from playbook.training.checkpoints import best_path, load_of_step, saved, step_of
 
 
 def load_run(path: str | Path) -> Run:
@@ -82,10 +82,11 @@ class Run:
         path = best_path(self.path / CHECKPOINTS, step)
         if not path.exists():
             raise InputError(f"{path}: there is none; kept are the steps {self.best_steps}")
-        checkpoint = SafeCheckpointIO().load_checkpoint(path)
+        checkpoint = load_of_step(path)
         shape = checkpoint["shape"]
         model = self.config.model.build(input_shape=tuple(shape["input_shape"]), num_outputs=shape["num_outputs"])
-        targets = torch.zeros(1, dtype=torch.int64) if shape["num_classes"] else torch.zeros(1, shape["num_outputs"])
+        # What the task learnt from the training targets is in the checkpoint: here they only have to be of their kind.
+        targets = torch.zeros(1, *shape["target_shape"], dtype=getattr(torch, shape["target_dtype"]))
         task = self.config.task.build(train_targets=targets, num_classes=shape["num_classes"])
         predictor = Predictor(model, task)
         if self.config.trainer.precision == "64-true":

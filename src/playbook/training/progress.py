@@ -80,7 +80,7 @@ class TrialProgress:
 
 
 _REMEDIES = {
-    "diverged": "a lower lr; or warmup_steps, clip_norm, another optimizer (E5 to E8)",
+    "diverged": "warmup_steps, clip_norm, another optimizer, the model's initialisation; a lower lr last (E5 to E8)",
     "out_of_memory": "a smaller batch_size or model; data.in_memory=false where the data is large",
 }
 

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor
 
 from playbook.config import Config
-from playbook.run_files import Result, finite
+from playbook.run_files import TABLES, Mark, Result, finite
 from playbook.tasks import Task
-from playbook.training.commit import History
+from playbook.training.state import RunState
 
 
-def complete(
-    config: Config,
-    history: History,
-    task: Task,
-    validation_targets: Tensor,
-    *,
-    seconds: float,
-    environment: Mapping[str, Any],
-) -> Result:
+def complete(config: Config, state: RunState, task: Task, validation_targets: Tensor) -> Result:
     """A trial that did all of its steps: its best evaluation counts, wherever it was (D3)."""
-    ((best_step, objective),) = history.best(config.objective.mode, 1)
+    ((best_step, objective),) = state.best(config.objective.mode, 1)
     chance = _chance(config, task, validation_targets)
     return Result(
         status="complete",
         objective=objective,
         best_step=best_step,
-        final_objective=history.objectives[-1][1],
+        final_objective=state.objectives[-1][1],
         steps=config.total_steps,
         chance=chance,
         above_chance=None if chance is None else _above_chance(config, objective, chance),
-        **_common(config, history, seconds, environment),
+        **_common(config, state),
     )
 
 
 def infeasible(
-    config: Config,
-    history: History,
-    *,
-    reason: Literal["diverged", "out_of_memory"],
-    step: int,
-    message: str,
-    seconds: float,
-    environment: Mapping[str, Any],
+    config: Config, state: RunState, *, reason: Literal["diverged", "out_of_memory"], step: int, message: str
 ) -> Result:
     """A trial that no longer had a loss, or a place in memory, at `step`: a fact of the run, and a result."""
     return Result(
@@ -57,18 +41,19 @@ def infeasible(
         reason=reason,
         reason_step=step,
         reason_message=message,
-        **_common(config, history, seconds, environment),
+        **_common(config, state),
     )
 
 
-def _common(config: Config, history: History, seconds: float, environment: Mapping[str, Any]) -> dict[str, Any]:
+def _common(config: Config, state: RunState) -> dict[str, Any]:
     return {
-        "seconds": round(seconds, 3),
-        "metrics": finite(history.metrics),
+        "seconds": round(state.seconds, 3),
+        "metrics": finite(state.metrics),
         "seed": config.seed,
         "objective_metric": config.objective.metric,
         "objective_mode": config.objective.mode,
-        "environment": dict(environment),
+        "environment": dict(state.environment),
+        "tables": {name: state.tables.get(name, Mark()) for name in TABLES},
     }
 
 

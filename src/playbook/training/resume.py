@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ from playbook.run_files import (
     CONFIG,
     CRASHES,
     RESULT,
-    STEPS,
     TABLES,
     WANDB_ID,
     Result,
     Table,
     read_result,
     replace_file,
+    write_result,
 )
-from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, saved, step_of, verify
-from playbook.training.commit import GENERATIONS, History
+from playbook.training.checkpoints import best_path, keep, keep_only, load_of_step, saved
+from playbook.training.state import RunState
 
 
 def finished_result(folder: Path, config: Config) -> Result | None:
@@ -54,26 +54,22 @@ def finished_result(folder: Path, config: Config) -> Result | None:
             f"output_dir={folder} holds a run of another config ({'; '.join(differences)});"
             " name another folder, or overwrite=true to start afresh"
         )
-    return read_result(folder)
+    result = read_result(folder)
+    if result is not None and (left := saved(folder / CHECKPOINTS, "resume")):
+        with suppress(OSError):  # killed between the result and this; where nothing can be deleted, it does no harm
+            for path in left:
+                path.unlink(missing_ok=True)
+    return result
 
 
-@dataclass(frozen=True)
-class LastCommit:
-    """Where a run goes on: the checkpoint, what the trial remembered there, and the environment it was made in."""
-
-    path: Path | None = None
-    history: History = field(default_factory=History)
-    environment: Mapping[str, Any] = field(default_factory=dict)
-
-
-def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> LastCommit:
+def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> RunState:
     """Bring the folder to its last commit: what a crash left half written is removed, rows past it are cut off.
 
     `here` is the environment.
 
     Raises:
-        InputError: the run was begun in another environment, where it would have other numbers, or one of its best
-            checkpoints is damaged. Nothing was changed.
+        InputError: the run was begun in another environment, where it would have other numbers, or a table or one of
+            its best checkpoints is not what the run wrote. Nothing was changed.
     """
     checkpoints = folder / CHECKPOINTS
     if config.overwrite:
@@ -81,29 +77,47 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> LastCommit:
     if config.overwrite or not (folder / CONFIG).exists():
         replace_file(folder / CONFIG, dump_config(config.plain()))
     checkpoints.mkdir(exist_ok=True)
-    commit = last_commit(folder)
-    if commit.path is not None and config.resume != "force":
-        _refuse_another_environment(folder, commit.environment, here)
-    best = [best_path(checkpoints, step) for step, _ in commit.history.best(config.objective.mode, config.keep_best)]
-    _refuse_damage(best)
-    step = step_of(commit.path) if commit.path else -1
-    generations = [path for path in saved(checkpoints, "resume") if step_of(path) <= step]
-    keep_only(checkpoints, [*best, *generations[-GENERATIONS:]])
-    for name in TABLES:
-        # A step's row describes the weights before its update: after `step` updates the last row is of step - 1.
-        Table(folder, name).cut(step - 1 if name == STEPS else step)
-    return commit
+    state = last_commit(folder)
+    if state.checkpoint is not None and config.resume != "force":
+        _refuse_another_environment(folder, state.environment, here)
+    best = [step for step, _ in state.best(config.objective.mode, config.keep_best)]
+    _refuse_damage(best_path(checkpoints, step) for step in best)
+    tables = [Table(folder, name, state.tables.get(name)) for name in TABLES]
+    for table in tables:
+        table.check()
+    keep(checkpoints, best, newest=state.step if state.checkpoint else -1)
+    for table in tables:
+        table.cut()
+    state.environment = dict(here)
+    return state
 
 
-def last_commit(folder: Path) -> LastCommit:
-    """The newest commit whose checkpoint can be trusted."""
+def last_commit(folder: Path) -> RunState:
+    """The newest commit whose checkpoint can be trusted; that of a run that has not begun where there is none."""
     for path in reversed(saved(folder / CHECKPOINTS, "resume")):
         try:
-            checkpoint = SafeCheckpointIO().load_checkpoint(path)
-            return LastCommit(path, History.of(checkpoint["history"]), dict(checkpoint["environment"]))
-        except (InputError, KeyError, TypeError, ValueError) as error:
+            return RunState.of_checkpoint(path, load_of_step(path))
+        except InputError as error:
             print(f"{error}; going on from the commit before it", file=sys.stderr)
-    return LastCommit()
+    return RunState()
+
+
+def finish(folder: Path, config: Config, result: Result, state: RunState) -> None:
+    """Write `result.json`, which ends the run; nobody goes on from its checkpoints then."""
+    write_result(folder, result)
+    keep(folder / CHECKPOINTS, [step for step, _ in state.best(config.objective.mode, config.keep_best)], generations=0)
+
+
+def abandon(folder: Path) -> None:
+    """Leave nothing of a run that turned out to be refused before its first commit, where nothing else is there."""
+    expected = {CONFIG, CHECKPOINTS, LOCK, WANDB_ID, *TABLES}
+    if saved(folder / CHECKPOINTS, "resume") or {path.name for path in folder.iterdir()} - expected:
+        return
+    _clear(folder)
+    for name in (CONFIG, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    (folder / CHECKPOINTS).rmdir()
+    folder.rmdir()
 
 
 def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -122,7 +136,7 @@ def _refuse_damage(best: Iterable[Path]) -> None:
     for path in best:
         if path.exists():
             try:
-                verify(path)
+                load_of_step(path)
             except InputError as error:
                 raise InputError(f"{error}; delete it to go on without it, or overwrite=true to train again") from None
 

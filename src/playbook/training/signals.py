@@ -26,10 +26,10 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-            for signum, before in self._before.items():
-                if before in _DEFAULTS:
-                    signal.signal(signum, self._note)
+            before = {signum: signal.getsignal(signum) for signum in SIGNALS}  # None: a handler that C installed
+            self._before = {signum: handler for signum, handler in before.items() if handler in _DEFAULTS}
+            for signum in self._before:
+                signal.signal(signum, self._note)
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import gc
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from rich.console import Console
@@ -20,18 +20,18 @@ from rich.console import Console
 from playbook.config import Config
 from playbook.errors import CrashError, InputError
 from playbook.lock import locked
-from playbook.run_files import Result, read_result, write_result
-from playbook.training.build import Parts, build
-from playbook.training.checkpoints import step_of
+from playbook.run_files import Result, read_result
+from playbook.training.build import TrialSetup, build
 from playbook.training.code_hash import code_of
-from playbook.training.commit import History
-from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
+from playbook.training.device import choose_device, environment
 from playbook.training.distributed import Rank, run_ranks
-from playbook.training.fit import Fit
+from playbook.training.loop import TrialLoop
+from playbook.training.memory import MemoryLimit
 from playbook.training.progress import summary
 from playbook.training.result import infeasible
-from playbook.training.resume import LastCommit, begin, finished_result, last_commit
+from playbook.training.resume import abandon, begin, finish, finished_result, last_commit
 from playbook.training.signals import Interrupts
+from playbook.training.state import RunState
 
 OUT_OF_MEMORY = 99
 """The exit code by which one of several ranks says so."""
@@ -48,21 +48,19 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         CrashError: the disk or a process gave up. The last commit is kept, and the same call goes on from there.
         SystemExit: a signal asked to stop (130 for Ctrl-C, 143 for the others). What was done is saved.
     """
-    assert config.output_dir is not None, "the door names the folder"
+    assert config.output_dir is not None, "the caller names the folder"
     folder = Path(config.output_dir)
+    console = Console(quiet=not verbose)
     with _disk_trouble_is_a_crash(folder):
         result = finished_result(folder, config)
-        mirrored = None
-        finished_before = result is not None
-        if result is None:
-            result, mirrored = _train_into(folder, config, verbose, reuse_data)
-    if verbose:
-        console = Console()
-        if finished_before:
+        logged_to = None
+        if result is not None:
             _say_that_it_was_finished(console, result, config)
-        console.print(summary(result, str(folder)))
-        if mirrored:
-            console.print(f"W&B: {mirrored}", soft_wrap=True, highlight=False)
+        else:
+            result, logged_to = _train(folder, config, verbose, reuse_data)
+    console.print(summary(result, str(folder)))
+    if logged_to:
+        console.print(f"W&B: {logged_to}", soft_wrap=True, highlight=False)
     return result
 
 
@@ -74,118 +72,93 @@ def _say_that_it_was_finished(console: Console, result: Result, config: Config) 
             console.print(f"[yellow]the {key} has changed since: this is the result of the old one[/]")
 
 
-def _train_into(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tuple[Result, str | None]:
+def _train(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tuple[Result, str | None]:
+    """The result, and where the logger shows the run. Running out of memory at any point is a result."""
     # An earlier trial of this process is kept alive by reference cycles within Lightning.
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
-    first = Rank(0, config.trainer.num_devices)
-    parts, excess = _build_or_excess(config, first, reuse_data)
-    here = environment(choose_device(config.trainer.device, config.trainer.precision, first), first) | code_of(config)
+    rank = Rank(0, config.trainer.num_devices)
+    alone = rank.world_size == 1
+    device = choose_device(config.trainer.device, config.trainer.precision, rank)
+    setup = result = logged_to = None
+    with MemoryLimit() as memory:
+        # For several ranks this is a check, on the CPU: they build their own.
+        setup = build(config, rank, device if alone else torch.device("cpu"), reuse_data=reuse_data and alone)
+    here = environment(device, rank) | code_of(config)
     busy = f"output_dir={folder}: another process is training into this folder"
     with locked(folder, busy) as lock, Interrupts() as interrupts:
-        commit = begin(folder, config, here)
-        mirrored = None
-        result: Result | None
-        if parts is None:
-            result = _out_of_memory(folder, config, commit.history, here, step=0, message=excess)
-        elif first.world_size == 1:
-            result, mirrored = _run(config, folder, parts, commit, here, interrupts, verbose)
-        else:
-            del parts  # the ranks build their own
+        state = begin(folder, config, here)
+        if setup is not None and alone:
+            result, logged_to = _run(setup, state, interrupts, memory, verbose)
+        elif setup is not None:
+            del setup
             work = (config, verbose)
-            code = run_ranks(_train_rank, work, world_size=first.world_size, lock=lock, interrupts=interrupts)
+            code = run_ranks(_train_rank, work, world_size=rank.world_size, lock=lock, interrupts=interrupts)
             if code == OUT_OF_MEMORY:
-                history = last_commit(folder).history
-                step = history.objectives[-1][0] if history.objectives else 0
-                message = "a rank ran out of memory after this commit"
-                result = _out_of_memory(folder, config, history, here, step=step, message=message)
+                state = last_commit(folder)
+                memory.exceeded = "a rank ran out of memory after this commit"
             elif code:
                 sys.exit(code)
             else:
                 result = read_result(folder)
                 assert result is not None, "the first rank writes the result"
+        if result is None and memory.exceeded is not None:
+            result = infeasible(config, state, reason="out_of_memory", step=state.step, message=memory.exceeded)
+            finish(folder, config, result, state)
         if result is None:
             sys.exit(interrupts.exit_code)
-    return result, mirrored
-
-
-def _build_or_excess(config: Config, rank: Rank, reuse_data: bool) -> tuple[Parts | None, str]:
-    """The parts; or, where memory does not hold them, what was said of it: a fact of the trial, not bad input."""
-    try:
-        return build(config, rank, reuse_data=reuse_data), ""
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None, first_line(error)
-
-
-def _out_of_memory(
-    folder: Path, config: Config, history: History, here: Mapping[str, Any], *, step: int, message: str
-) -> Result:
-    result = infeasible(
-        config,
-        history,
-        reason="out_of_memory",
-        step=step,
-        message=message,
-        seconds=history.seconds,
-        environment=here,
-    )
-    write_result(folder, result)
-    return result
+    return result, logged_to
 
 
 def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
-    """The work of one of several processes; the one that started them has brought the folder to its last commit."""
+    """The work of one of several processes; the one that started them has brought the folder to its last commit.
+
+    It ends with an exit code, for that process: an exception would lose its kind on the way.
+    """
     assert config.output_dir is not None
     folder = Path(config.output_dir)
-    with _said_by_the_rank(), _disk_trouble_is_a_crash(folder), Interrupts() as interrupts:
-        parts = build(config, rank)
-        here = environment(parts.device, rank) | code_of(config)
-        result, _ = _run(config, folder, parts, last_commit(folder), here, interrupts, verbose)
+    try:
+        with _disk_trouble_is_a_crash(folder), MemoryLimit() as memory, Interrupts() as interrupts:
+            setup = build(config, rank, choose_device(config.trainer.device, config.trainer.precision, rank))
+            state = last_commit(folder)
+            state.environment = environment(setup.device, rank) | code_of(config)
+            result, _ = _run(setup, state, interrupts, memory, verbose)
+    except (InputError, CrashError) as error:
+        print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+        sys.exit(error.exit_code)
+    if memory.exceeded is not None:
+        sys.exit(OUT_OF_MEMORY)  # the other ranks do not know and wait for this one: the trial is ended from outside
     if result is None:
         sys.exit(interrupts.exit_code)
 
 
-@contextmanager
-def _said_by_the_rank() -> Iterator[None]:
-    """The exit codes of the command line, for the process that started the rank: an exception would lose its kind."""
-    try:
-        yield
-    except (InputError, CrashError) as error:
-        print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        sys.exit(OUT_OF_MEMORY)  # the other ranks do not know and wait for this one: the trial is ended from outside
-
-
 def _run(
-    config: Config,
-    folder: Path,
-    parts: Parts,
-    commit: LastCommit,
-    here: Mapping[str, Any],
-    interrupts: Interrupts,
-    verbose: bool,
+    setup: TrialSetup, state: RunState, interrupts: Interrupts, memory: MemoryLimit, verbose: bool
 ) -> tuple[Result | None, str | None]:
-    parts.mirror.open(run_dir=str(folder), config=config.plain())
-    mirrored = parts.mirror.where
-    result = None
+    config, logger = setup.config, setup.logger
+    assert config.output_dir is not None
+    folder = Path(config.output_dir)
+    logger.open(run_dir=str(folder), config=config.plain())
+    logged_to = logger.where
+    result = loop = None
     try:
-        result = Fit(config, folder, parts, commit.history, here, interrupts, verbose).run(commit.path)
-        if result is not None and parts.rank.is_first:
-            write_result(folder, result)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or parts.rank.world_size > 1:
-            raise
-        step = step_of(commit.path) if commit.path else 0
-        result = _out_of_memory(folder, config, commit.history, here, step=step, message=first_line(error))
+        with memory:
+            loop = TrialLoop(setup, state, interrupts, verbose=verbose)
+            result = loop.run()
+        if memory.exceeded is not None and setup.rank.world_size == 1:
+            if loop is not None:
+                loop.record_steps()
+            result = infeasible(config, state, reason="out_of_memory", step=state.step, message=memory.exceeded)
+        if result is not None and setup.rank.is_first:
+            finish(folder, config, result, state)
+    except InputError:  # a callback that is refused when it is set up
+        if setup.rank.is_first:
+            abandon(folder)
+        raise
     finally:
-        parts.mirror.close(result)
-    return result, mirrored
+        logger.close(result)
+    return result, logged_to
 
 
 @contextmanager

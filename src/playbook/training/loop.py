@@ -1,0 +1,391 @@
+"""The loop of a trial, from top to bottom: evaluate and commit at step 0; then step, and at the interval and at the end
+evaluate and commit again; stop where a signal asks for it or training has diverged.
+
+There is one commit point, the end of an evaluation. Records are flushed, then the best checkpoints are ranked, then the
+checkpoint to resume from is replaced, and only then is anything deleted. Killed anywhere, the run goes on from the last
+commit as if it had never been further.
+
+Lightning calls the hooks below (`playbook.training.lightning_adapter` says what of it is not used). The loop holds all
+of its per-step work itself: a Lightning callback is called at some twenty places a step, whether it implements them or
+not, which costs a small network a tenth of its step.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
+from playbook.errors import CrashError
+from playbook.optim import learning_rate
+from playbook.randomness import Stream, fold_in
+from playbook.run_files import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, TABLES, Result, Table
+from playbook.training import result
+from playbook.training.build import TrialSetup
+from playbook.training.checkpoints import best_path, keep, resume_path
+from playbook.training.distributed import any_of, average_running_statistics
+from playbook.training.evaluation import EVAL_BATCH_SIZE, TRAINING_METRICS, evaluate, evaluating
+from playbook.training.lightning_adapter import LeanModule, WholeRun, averaged_weights, fit, make_trainer
+from playbook.training.progress import TrialProgress
+from playbook.training.signals import Interrupts
+from playbook.training.state import RunState
+from playbook.training.step_buffer import StepBuffer
+
+SETTLE_EVERY = 50
+"""Steps between two looks at the buffered losses: the longest that a diverged trial goes on."""
+TRAINING_SAMPLE = 2048
+"""Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
+KEPT_EXAMPLES = 64
+"""Validation examples whose predictions are kept at every evaluation (D2)."""
+
+
+class TrialLoop(LeanModule):
+    """Trains what `setup` holds, from `state` on, which it keeps up to date."""
+
+    plain_attributes = LeanModule.plain_attributes | {"_clock"}
+
+    def __init__(self, setup: TrialSetup, state: RunState, interrupts: Interrupts, *, verbose: bool) -> None:
+        super().__init__(setup.model, setup.task)
+        config = setup.config
+        assert config.output_dir is not None
+        self.buffer = StepBuffer(config.clip_norm)
+        self._setup = setup
+        self._config = config
+        self._rank = setup.rank
+        self._state = state
+        self._interrupts = interrupts
+        self._folder = Path(config.output_dir)
+        self._tables = {name: Table(self._folder, name, state.tables.get(name)) for name in TABLES}
+        self._optimizer = setup.optimizer
+        # A group with a learning rate of its own keeps its share of the base rate (layer-wise rates, muP).
+        self._lr_ratios = [group["lr"] / config.lr for group in setup.optimizer.param_groups]
+        self._parameters_with_grad = [p for p in self.model.parameters() if p.requires_grad]
+        self._loader: StepLoader | None = None
+        self._infeasible: dict[str, Any] | None = None
+        self._interrupted = False
+        self._began = perf_counter() - state.seconds
+        self._clock = perf_counter()
+        self._progress = TrialProgress(
+            total_steps=config.total_steps,
+            batch_size=config.batch_size,
+            objective=config.objective.metric,
+            enabled=verbose and self._rank.is_first,
+        )
+        self._prepare_evaluation()
+
+    @property
+    def step(self) -> int:
+        """Updates that are done."""
+        return self._state.step
+
+    def run(self) -> Result | None:
+        """Train to the end, or to where the trial turns out infeasible; None where a signal stopped it before.
+
+        Raises:
+            InputError: a callback asks for what this trainer does not have.
+            CrashError: a callback stopped training before its last step.
+        """
+        config = self._config
+        if self.step < config.total_steps:
+            trainer = make_trainer(
+                config.trainer,
+                max_steps=config.total_steps,
+                device=self._setup.device,
+                rank=self._rank,
+                callbacks=self._setup.callbacks,
+                logger=self._setup.logger.lightning_logger,
+                folder=self._folder,
+            )
+            try:
+                fit(trainer, self, self._state.checkpoint)
+            finally:
+                self._progress.stop()
+                self._validation.close()
+                self._training_sample.close()
+                self._loader = None  # the data, which a reference cycle within Lightning would keep on the device
+        self._state.seconds = self._seconds
+        if self._infeasible is not None:
+            return result.infeasible(config, self._state, **self._infeasible)
+        if self._interrupted:
+            return None
+        if self.step < config.total_steps:
+            raise CrashError(
+                f"a callback stopped training at step {self.step} of {config.total_steps};"
+                " a trial runs all of its steps (D3)"
+            )
+        return result.complete(config, self._state, self.task, self._setup.validation.targets)
+
+    # What Lightning asks for, and what it calls, in the order of its calls.
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self._optimizer
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """The batches of the steps that are still to come."""
+        config, setup = self._config, self._setup
+        self._loader = StepLoader(
+            setup.train,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            num_steps=config.total_steps,
+            start_step=self.step,
+            rank=self._rank.index,
+            world_size=self._rank.world_size,
+            augmentation=setup.source.augmentation,
+            num_workers=setup.source.num_workers,
+            device=setup.device,
+        )
+        return WholeRun(self._loader, config.total_steps)
+
+    def on_train_start(self) -> None:
+        assert self.step == self.trainer.global_step, "the checkpoint says how far it is"
+        self.buffer.first_step = self.step
+        self.buffer.world_size = self._rank.world_size
+        self._forward_seed = fold_in(self._config.seed, Stream.FORWARD, self._rank.index)
+        self._generators = [torch.default_generator]
+        if self.device.type == "cuda":
+            self._generators.append(torch.cuda.default_generators[self.device.index or 0])
+        elif self.device.type == "mps":
+            self._generators.append(torch.mps._get_default_mps_generator())
+        self._progress.start(self.step)
+        if not self._state.objectives:  # not where the run goes on from that very commit
+            self._commit()
+        self._clock = perf_counter()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """The step's random numbers and learning rate depend on its number alone."""
+        step, config = self._state.step, self._config
+        seed = fold_in(self._forward_seed, step)
+        for generator in self._generators:
+            generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed & 0xFFFFFFFF)
+        lr = learning_rate(
+            step,
+            lr=config.lr,
+            schedule=self._setup.schedule,
+            max_steps=config.max_steps,
+            warmup_steps=config.warmup_steps,
+        )
+        for group, ratio in zip(self._optimizer.param_groups, self._lr_ratios, strict=True):
+            group["lr"] = lr * ratio
+        self.buffer.lrs.append(lr)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        loss = self.task.loss(self.model(inputs), targets)
+        self.buffer.losses.append(loss.detach())
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """The global norm of the gradient before clipping (E7): computed once, for the log, the clip, the alarm."""
+        grads = [p.grad for p in self._parameters_with_grad if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        self.buffer.grad_norms.append(norm)
+        if self._config.clip_norm is not None:
+            torch._foreach_mul_(grads, (self._config.clip_norm / norm).clamp(max=1.0))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Close the step's record; evaluate, save and stop when it is due."""
+        assert self._loader is not None
+        now = perf_counter()
+        self.buffer.data_seconds.append(self._loader.wait_seconds)
+        self.buffer.step_seconds.append(now - self._clock)
+        self._clock = now
+        self._state.step += 1
+        for param in self._parameters_with_grad:
+            param.grad = None
+
+        step, total_steps = self._state.step, self._config.total_steps
+        due = step % self._config.eval_every == 0 or step == total_steps
+        alone = self._rank.world_size == 1
+        settles = due or step % SETTLE_EVERY == 0
+        # Ranks must agree to stop, which they do where they communicate anyway.
+        asked = self._interrupts.signum is not None
+        stops = asked if alone else settles and any_of(asked, self._rank, self._setup.device)
+        if settles or stops:
+            diverged_at = self.buffer.settle()
+            if diverged_at is not None:
+                self._write_steps(until=diverged_at + 1)
+                self._end_as_diverged(diverged_at, "the training loss or the norm of its gradient is not finite")
+                return
+        if due:
+            self._commit()
+        if stops and step < total_steps:
+            self._end_as_interrupted(committed=due, can_save=alone)
+        elif self._progress.is_due(monotonic()):
+            self._progress.show(step, self.buffer.last_loss)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        setup, targets = self._setup, self._setup.train.targets
+        checkpoint.update(
+            self._state.plain(),
+            hyper_parameters=self._config.plain(),
+            shape={
+                "input_shape": list(setup.train.input_shape),
+                "num_outputs": setup.task.num_outputs,
+                "num_classes": setup.source.num_classes,
+                "target_shape": list(targets.shape[1:]),
+                "target_dtype": str(targets.dtype).removeprefix("torch."),
+            },
+        )
+
+    # The commit.
+
+    def _commit(self) -> None:
+        """Evaluate the weights and make everything up to them durable.
+
+        Where a loss or the objective is not finite, the evaluation is recorded, the weights are not kept, and the trial
+        ends as diverged.
+        """
+        config, state = self._config, self._state
+        average_running_statistics(self.model, self._rank)
+        with averaged_weights(self.trainer, self):
+            metrics, predictions = self._evaluate(), self._predict()
+            decisive = (config.objective.metric, "val/loss", "train/eval_loss")
+            finite = all(math.isfinite(metrics[name]) for name in decisive if name in metrics)
+            state.metrics = metrics
+            state.seconds = self._seconds
+            if finite:
+                state.objectives.append((state.step, metrics[config.objective.metric]))
+            self._write_steps()
+            self._append(EVALS, ((state.step, name, value) for name, value in metrics.items()))
+            self._append(PREDICTIONS, predictions)
+            self._setup.logger.log_evaluation(state.step, metrics, predictions)
+            if finite and state.step in self._best_steps():
+                path = best_path(self._folder / CHECKPOINTS, state.step)
+                self.trainer.save_checkpoint(path, weights_only=True)
+        if finite:
+            self._save_to_resume()
+            self._progress.evaluated(metrics[config.objective.metric])
+        else:
+            self._end_as_diverged(state.step, "the loss of an evaluation is not finite")
+        self._clock = perf_counter()  # an evaluation is not part of the next step
+
+    def _save_to_resume(self) -> None:
+        checkpoints = self._folder / CHECKPOINTS
+        self.trainer.save_checkpoint(resume_path(checkpoints, self.step), weights_only=False)
+        if self._rank.is_first:
+            keep(checkpoints, self._best_steps())
+
+    def _best_steps(self) -> list[int]:
+        return [step for step, _ in self._state.best(self._config.objective.mode, self._config.keep_best)]
+
+    def record_steps(self) -> None:
+        """Write the rows of all steps that were done, where the trial ends between two commits."""
+        self.buffer.settle()
+        self._write_steps()
+        self._state.seconds = self._seconds
+
+    def _write_steps(self, until: int | None = None) -> None:
+        """Write the rows of the settled steps (before `until`)."""
+        rows = self.buffer.drain(until)
+        if len(rows):
+            self._append(STEPS, rows.rows())
+        self._setup.logger.log_steps(rows)
+
+    def _append(self, name: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        if self._rank.is_first:
+            self._tables[name].append(rows)
+            self._state.tables[name] = self._tables[name].mark
+
+    @property
+    def _seconds(self) -> float:
+        """Spent on the trial so far, those before an interruption included."""
+        return perf_counter() - self._began
+
+    # The evaluation.
+
+    def _prepare_evaluation(self) -> None:
+        """What it looks at: the validation split, a fixed sample of the training split, some examples one by one.
+
+        Which examples these are belongs to the data, not to the trial: trials are compared on the same ones.
+        """
+        setup = self._setup
+        training_targets, validation_targets = setup.train.targets.cpu(), setup.validation.targets.cpu()
+        sample = fixed_sample(training_targets, TRAINING_SAMPLE, seed=0)
+        if self._rank.is_first:
+            _warn_of_skew("the fixed training sample", skew(training_targets[sample], training_targets))
+            _warn_of_skew("the validation split", skew(validation_targets, training_targets))
+        settings: dict[str, Any] = {
+            "batch_size": max(EVAL_BATCH_SIZE, self._config.batch_size),
+            "rank": self._rank.index,
+            "world_size": self._rank.world_size,
+            "num_workers": setup.source.num_workers,
+            "device": setup.device,
+        }
+        self._validation = PassLoader(setup.validation, **settings)
+        self._training_sample = PassLoader(setup.train, indices=sample, **settings)
+        self._kept = fixed_sample(validation_targets, KEPT_EXAMPLES, seed=0)
+        inputs, targets = setup.validation.batch(self._kept.to(setup.validation.targets.device))
+        self._kept_examples = inputs.to(setup.device), targets.to(setup.device)
+
+    def _evaluate(self) -> dict[str, float]:
+        precision = self.trainer.precision_plugin
+        validation = evaluate(self.model, self.task, self._validation, precision=precision)
+        training = evaluate(self.model, self.task, self._training_sample, precision=precision)
+        sizes_said = self.step > 0  # how many examples a class has does not change
+        metrics = {f"val/{n}": v for n, v in validation.items() if not (sizes_said and n.startswith("examples/"))}
+        return metrics | {name: training[n] for n, name in TRAINING_METRICS.items() if n in training}
+
+    @torch.no_grad()
+    def _predict(self) -> list[tuple[Any, ...]]:
+        (inputs, targets), precision = self._kept_examples, self.trainer.precision_plugin
+        with evaluating(self.model), precision.forward_context():
+            outputs = self.model(precision.convert_input(inputs))
+        described = self.task.describe(outputs, targets)
+        return [(self.step, number, *row) for number, row in zip(self._kept.tolist(), described, strict=True)]
+
+    # The end.
+
+    def _end_as_diverged(self, step: int, message: str) -> None:
+        self._infeasible = {"reason": "diverged", "step": step, "message": message}
+        self.trainer.should_stop = True
+
+    def _end_as_interrupted(self, *, committed: bool, can_save: bool) -> None:
+        """End here because of a signal. Several ranks have different batch-norm averages between commits, and to save
+        would be to make them equal at a step where an undisturbed run does not: they go back to the last commit.
+
+        What is saved has no evaluation, which an undisturbed run would not have here.
+        """
+        saved_at = self.step if committed or can_save else self._state.objectives[-1][0]
+        if can_save and not committed:
+            self._state.seconds = self._seconds
+            self._write_steps()
+            self._save_to_resume()
+        self._interrupted = True
+        self.trainer.should_stop = True
+        if self._rank.is_first:
+            self._progress.stop()
+            without = ", without overwrite=true," if self._config.overwrite else ""
+            print(
+                f"stopped; saved at step {saved_at} of {self._config.total_steps}: the same command{without} goes on"
+                " from there",
+                file=sys.stderr,
+            )
+
+
+@cache
+def _warn_of_skew(name: str, distance: float) -> None:
+    """Once a process: it is a fact of the data, which the trials of a study share."""
+    if distance > SKEW_LIMIT:
+        print(
+            f"warning: the targets of {name} are distributed otherwise than those of the training split"
+            f" (distance {distance:.2f} of 1): what is measured on it may not hold (D2)",
+            file=sys.stderr,
+        )

@@ -1,0 +1,68 @@
+"""Where a run stands: what a checkpoint to go on from holds besides weights and optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from playbook.errors import InputError
+from playbook.run_files import TABLES, Mark
+
+
+@dataclass
+class RunState:
+    """The record of a run up to `step`; in a checkpoint as plain containers."""
+
+    environment: dict[str, Any] = field(default_factory=dict)
+    """What besides the config decides the numbers of the run: see `playbook.training.device.environment`."""
+    checkpoint: Path | None = None
+    """To go on from; None before the first commit."""
+    step: int = 0
+    """Updates that are done."""
+    objectives: list[tuple[int, float]] = field(default_factory=list)
+    """(step, value of the objective) of every evaluation."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Those of the last evaluation."""
+    seconds: float = 0.0
+    """Spent so far, evaluations and commits included."""
+    tables: dict[str, Mark] = field(default_factory=dict)
+    """How much of each table has been written, and its checksum."""
+
+    def best(self, mode: Literal["min", "max"], count: int) -> list[tuple[int, float]]:
+        """The `count` best evaluations, best first; of equals the earlier one."""
+        sign = 1 if mode == "min" else -1
+        return sorted(self.objectives, key=lambda pair: (sign * pair[1], pair[0]))[:count]
+
+    def plain(self) -> dict[str, Any]:
+        """What goes into a checkpoint; the step is Lightning's `global_step` there."""
+        history = {
+            "objectives": self.objectives,
+            "metrics": self.metrics,
+            "seconds": self.seconds,
+            "tables": {name: tuple(mark) for name, mark in self.tables.items()},
+        }
+        return {"history": history, "environment": self.environment}
+
+    @classmethod
+    def of_checkpoint(cls, path: Path, content: Mapping[str, Any]) -> RunState:
+        """What `plain` gave.
+
+        Raises:
+            InputError: the file holds something else.
+        """
+        try:
+            history = content["history"]
+            return cls(
+                environment=dict(content["environment"]),
+                checkpoint=path,
+                step=int(content["global_step"]),
+                objectives=[(int(step), float(value)) for step, value in history["objectives"]],
+                metrics=dict(history["metrics"]),
+                seconds=float(history["seconds"]),
+                tables={name: Mark(*history["tables"][name]) for name in TABLES},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            name = type(error).__name__
+            raise InputError(f"{path} is not a checkpoint of this version of the program ({name}: {error})") from None
