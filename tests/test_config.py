@@ -16,6 +16,7 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
 from shipped import SHIPPED
 
+from playbook import components
 from playbook.compose import compose_config, trial_config
 from playbook.config import (
     NOT_OFFERED,
@@ -278,6 +279,24 @@ def test_what_is_not_offered_is_explained_wherever_it_stands(key: str, block: st
         load_config(config)
     assert str(error.value).startswith(f"{block}{'.' if block else ''}{key}=4: ")
     assert "\n" not in str(error.value)
+
+
+class OwnSchedule:
+    """A fork's own, whose parameters are called as people call them."""
+
+    def __init__(self, patience: int = 1, num_epochs: int = 1) -> None: ...
+
+    def factor(self, step: int, max_steps: int) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("key", ["patience", "num_epochs"])
+def test_a_forks_own_parameter_may_have_any_name(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+    own = plain() | {"schedule": {"_target_": f"{__name__}.OwnSchedule", key: 4}}
+    assert load_config(own).schedule.arguments == {key: 4}
+    with pytest.raises(InputError, match=r"^schedule\.max_epochs=4: .*\(A6\)"):
+        load_config(own | {"schedule": {"_target_": f"{__name__}.OwnSchedule", "max_epochs": 4}})
 
 
 def test_all_faults_of_the_settings_are_said_at_once() -> None:

@@ -75,7 +75,7 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
         schedule=schedule,
         mirror=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
-        callbacks=[_built_callback(callback) for callback in config.callbacks.values()],
+        callbacks=[callback.build() for callback in config.callbacks.values()],
     )
 
 
@@ -108,18 +108,13 @@ def _check_outputs(config: Config, model: nn.Module, train: Split, task: Task) -
         )
 
 
-def _built_callback(component: Component) -> pl.Callback:
-    callback = component.build()
-    if not isinstance(callback, pl.Callback):
-        raise InputError(f"{component.key}={component.target}: a Lightning callback is needed")
-    return callback
-
-
 def _check_objective(config: Config, task: Task, validation: Split) -> None:
     try:
         found = metric_names(task, validation.targets)
-    except (ValueError, RuntimeError, TypeError) as error:  # a torchmetrics class that does not fit the task's outputs
-        raise InputError(f"task.metrics: {one_line(error)}") from error
+    except InputError:
+        raise
+    except Exception as error:  # a torchmetrics class that does not fit the task's outputs, or a fork's with a bug
+        raise InputError(f"task.metrics: {one_line(error)} (HYDRA_FULL_ERROR=1 shows where)") from error
     names = [f"val/{name}" for name in found if not name.startswith("examples/")]
     known = [*names, "train/error", "train/eval_loss"]
     if config.objective.metric not in known:
