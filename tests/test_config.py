@@ -16,8 +16,9 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
 from shipped import SHIPPED
 
+import playbook
 from playbook import components
-from playbook.compose import compose_config, trial_config
+from playbook.composition import compose_config
 from playbook.config import (
     NOT_OFFERED,
     NOT_PART_OF_A_TRIAL,
@@ -30,6 +31,7 @@ from playbook.config import (
     read_config,
 )
 from playbook.errors import InputError
+from playbook.trial_config import config_of
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def trial(*words: str) -> Config:
     HydraConfig.instance().set_config(composed)
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         del composed["hydra"], composed["study"]
-    return trial_config(composed)
+    return config_of(composed)
 
 
 def plain(*words: str) -> dict[str, Any]:
@@ -248,6 +250,29 @@ def test_the_folder_of_a_run(words: str, begin: str) -> None:
 
 def test_a_given_folder_is_taken_as_it_is() -> None:
     assert folder_of("output_dir=here/there") == "here/there"
+
+
+@pytest.mark.parametrize("words", ["", "model=cnn lr=0.02", "data=diabetes task=regression", "output_dir=mine"])
+def test_python_composes_what_the_command_line_does(words: str) -> None:
+    assert playbook.compose(*words.split()) == trial(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("lrr=1", "did you mean lr?"),
+        ("model=cnm", "did you mean model=cnn?"),
+        ("lr", "type key=value"),
+        ("lr=abc", "a finite number > 0"),
+        ("study=learning_rate", "a study is run with -m"),
+    ],
+)
+def test_what_python_composes_is_refused_in_the_same_words(word: str, part: str) -> None:
+    with pytest.raises(InputError) as error:
+        playbook.compose(word)
+    assert str(error.value).startswith(f"{word}: ")
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 # Differences and what is not offered.

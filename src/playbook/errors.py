@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import sys
+from typing import ClassVar, NoReturn
 
 
 class InputError(ValueError):
@@ -23,6 +24,12 @@ class CrashError(RuntimeError):
     """
 
     exit_code: ClassVar[int] = 1
+
+
+def exit_with(error: InputError | CrashError) -> NoReturn:
+    """Print what went wrong and end this process (a command line, or a rank) with the exit code of its kind."""
+    print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def one_line(error: object) -> str:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from playbook.components import Component
+from playbook.components import Component, errors_of
 from playbook.config import Config
 from playbook.data import Source, Split
 from playbook.errors import InputError, one_line
@@ -62,6 +62,7 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
+    _check_optimizer(config, device)
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return Parts(
@@ -93,11 +94,10 @@ def _load(data: Component, reuse: bool) -> tuple[Source, Split, Split]:
     return splits
 
 
-@torch.no_grad()
 def _check_outputs(config: Config, model: nn.Module, train: Split, task: Task) -> None:
-    """A model of the wrong shape is told here, by its key, and not by an index error in the loss."""
+    """A model of the wrong shape, or that cannot learn, is told here, by its key, and not by an error in the loss."""
     inputs, _ = train.batch(torch.arange(min(2, len(train))))
-    with evaluating(model):
+    with evaluating(model), errors_of("model", f"forward() of inputs of {tuple(inputs.shape)}"):
         outputs = model(inputs)
     needed = (len(inputs), task.num_outputs)
     if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != needed:
@@ -106,6 +106,17 @@ def _check_outputs(config: Config, model: nn.Module, train: Split, task: Task) -
             f"model._target_={config.model.target}: it gives {given} for inputs of {tuple(inputs.shape)};"
             f" {needed} is needed (examples, num_outputs)"
         )
+    if not outputs.requires_grad:
+        raise InputError(f"model._target_={config.model.target}: its outputs depend on no parameter that is trained")
+
+
+def _check_optimizer(config: Config, device: torch.device) -> None:
+    """An optimizer that does not take a step as it is asked for here says so now, and not in the first of the run."""
+    weight = nn.Parameter(torch.zeros(2, 2, device=device))
+    weight.grad = torch.zeros_like(weight)
+    optimizer: torch.optim.Optimizer = config.optimizer.build(params=[weight], lr=config.lr)
+    with errors_of("optimizer", f"step() of {type(optimizer).__name__}"):
+        optimizer.step(lambda: 0.0)
 
 
 def _check_objective(config: Config, task: Task, validation: Split) -> None:

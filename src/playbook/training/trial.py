@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from playbook.config import Config
-from playbook.errors import CrashError, InputError
+from playbook.errors import CrashError, InputError, exit_with
 from playbook.lock import locked
 from playbook.run_files import Result, read_result, write_result
 from playbook.training.build import Parts, build
@@ -60,7 +60,8 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         console = Console()
         if finished_before:
             _say_that_it_was_finished(console, result, config)
-        console.print(summary(result, str(folder)))
+        console.print(str(folder), style="bold", soft_wrap=True, highlight=False, markup=False)  # to be copied whole
+        console.print(summary(result))
         if mirrored:
             console.print(f"W&B: {mirrored}", soft_wrap=True, highlight=False)
     return result
@@ -154,8 +155,7 @@ def _said_by_the_rank() -> Iterator[None]:
     try:
         yield
     except (InputError, CrashError) as error:
-        print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
-        sys.exit(error.exit_code)
+        exit_with(error)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
