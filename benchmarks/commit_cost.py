@@ -22,12 +22,12 @@ from unittest.mock import patch
 
 import torch
 
-from playbook.compose import compose_trial
 from playbook.config import Config
 from playbook.run_files import Table
 from playbook.training import train
 from playbook.training.checkpoints import SafeCheckpointIO
 from playbook.training.loop import TrialLoop
+from playbook.trial_config import compose
 
 TARGET_MS = 10.0
 STEPS_BETWEEN = 10
@@ -87,7 +87,7 @@ def digits_default(folder: Path, num_commits: int) -> Config:
         *("logger=none", "trainer.device=cpu", "trainer.num_threads=1"),
         *(f"max_steps={num_commits * STEPS_BETWEEN}", f"eval_every={STEPS_BETWEEN}", f"output_dir={folder}"),
     ]
-    return compose_trial(*overrides)
+    return compose(*overrides)
 
 
 def report(folder: Path, commits: list[dict[str, float]]) -> None:

@@ -37,11 +37,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from playbook.compose import compose_trial
 from playbook.data import Source, StepLoader, StepOrder, TensorSplit
 from playbook.errors import InputError
 from playbook.models import MLP
 from playbook.training import train
+from playbook.trial_config import compose
 
 WARM_UP = 50  # steps at the start of each turn that do not count
 CLIP_NORM = 1.0
@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def measure(workload: Workload, rounds: int) -> None:
-    config = compose_trial(*workload.overrides)
+    config = compose(*workload.overrides)
     source: Source = config.data.build()
     try:
         split = source.load("train")
@@ -208,7 +208,7 @@ def ours(workload: Workload) -> float:
             *(f"model.width={workload.width}", "model.depth=2", f"batch_size={workload.batch_size}"),
             *(f"max_steps={workload.num_steps}", "eval_every=1000000", f"output_dir={folder}/run"),
         ]
-        train(compose_trial(*overrides), verbose=False)
+        train(compose(*overrides), verbose=False)
         seconds = playbook.load_run(Path(folder) / "run").steps["step_seconds"].to_list()
     return sum(seconds[WARM_UP:]) / len(seconds[WARM_UP:])
 

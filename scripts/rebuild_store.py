@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from playbook.cli import one_line_errors, run_cli
-from playbook.compose import CONFIG_DIR
+from playbook.composition import CONFIG_DIR
 from playbook.errors import InputError
 
 

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict
 
 from playbook.cli import one_line_errors, run_cli
-from playbook.compose import CONFIG_DIR, compose_config
+from playbook.composition import CONFIG_DIR, compose_config
 from playbook.errors import InputError
 from playbook.validation import STRICT, validate
 

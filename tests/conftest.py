@@ -15,8 +15,8 @@ from hydra.core.singleton import Singleton
 from hypothesis import settings
 
 from playbook.cli import run_cli
-from playbook.compose import compose_trial
 from playbook.config import Config
+from playbook.trial_config import compose
 
 settings.register_profile("playbook", deadline=None)  # how long an example takes is the machine's business
 settings.load_profile("playbook")
@@ -35,7 +35,7 @@ def config_of(folder: Path, *overrides: str) -> Config:
     """The checked config of the command line `overrides`, for a trial in `folder`; small unless they say otherwise."""
     given = {word.partition("=")[0] for word in overrides}
     words = [f"{key}={value}" for key, value in SMALL.items() if key not in given]
-    return replace(compose_trial(*words, *overrides), output_dir=str(folder))
+    return replace(compose(*words, *overrides), output_dir=str(folder))
 
 
 @pytest.fixture

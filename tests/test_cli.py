@@ -8,13 +8,21 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from command import ROOT, Door, python
+
+import playbook
+from playbook import components
+from playbook.cli import hydra_arguments
+from playbook.data import Arrays
 
 SMALL = ("logger=none", "max_steps=2", "eval_every=2", "trainer.num_threads=1", "trainer.device=cpu")
 
@@ -134,6 +142,20 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("model._target_=playbook.models.Nope", ["model._target_=playbook.models.Nope", "Nope"]),
     ("+model.input_shape=[3]", ["model.input_shape=[3]", "the program supplies this"]),
     ("+optimizer.lr=0.3", ["optimizer.lr=0.3", "the program supplies this"]),
+    ("schedule._target_=torch.nn.ReLU", ["schedule._target_=torch.nn.ReLU", "playbook.optim.Schedule"]),
+    ("model._target_=torch.nn.LSTM", ["model", "input_shape", "HYDRA_FULL_ERROR=1"]),
+    ("model._target_=torch.nn.Linear", ["model: Linear has no width, depth", "conf/model/<name>.yaml"]),
+    ("model._target_=playbook.load_run", ["this is a function; a class is needed"]),
+    (
+        "+task.metrics.f1={_target_:torchmetrics.classification.MulticlassF1Score,num_classes:-1}",
+        ["task.metrics.f1: ", "HYDRA_FULL_ERROR=1"],
+    ),
+    # Hydra's own keys.
+    ("hydra.run.dir=/proc/x", ["hydra.run.dir=/proc/x", "cannot be made"]),
+    ("hydra.launcher._target_=os.system", ["hydra.launcher._target_=os.system", "hydra/launcher=<option>"]),
+    ("++hydra.sweeper._target_=os.system", ["hydra.sweeper._target_=os.system", "hydra/sweeper=<option>"]),
+    (f"model={'n' * 300}", ["model=nnn"]),
+    (f"lr={'[' * 600}{']' * 600}", ["lr=[[[", "nested too deeply"]),
     ("+trainer.callbacks.x=1", ["trainer.callbacks.x=1", "_target_"]),
     ("+trainer.callbacks.x._target_=torch.nn.Identity", ["trainer.callbacks.x", "torch.nn.Identity"]),
     (
@@ -176,6 +198,65 @@ def test_bad_input_is_refused_in_one_line(door: Door, words: str, parts: list[st
 )
 def test_what_a_fork_adds_is_told_how(door: Door, words: str, line: str) -> None:
     assert line in door(words).line
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("--resolve", "--cfg job --resolve"),
+        ("--cfg", "expected one argument"),
+        ("--cfg=foo", "'job'"),
+        ("--run -m", "one of them at a time"),
+        ("--config-dir=/nowhere", "there is no such folder"),
+        ("--experimental-rerun=run.pickle", "can run code"),
+    ],
+)
+def test_a_flag_that_does_not_go_is_one_line(door: Door, words: str, part: str) -> None:
+    assert part in door(*words.split()).line
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [
+        ("lr=0.1 -m seed=0,1", "-m lr=0.1 seed=0,1"),
+        (
+            "-m study.roles.lr=scientific ++study.repeat.seed=[0]",
+            "-m ++study.roles.lr=scientific ++study.repeat.seed=[0]",
+        ),
+        ("-m study.name=2026_11_20", "-m study.name='2026_11_20'"),
+        ("-m study.name=a=b study.n_trials=3", "-m study.name='a=b' study.n_trials=3"),
+        ("study.name=plain --cfg job", "--cfg job study.name=plain"),
+    ],
+)
+def test_what_hydra_is_given(typed: str, given: str) -> None:
+    assert hydra_arguments(typed.split()) == given.split()
+
+
+def test_a_study_keeps_the_command_as_it_was_typed(door: Door, tmp_path: Path) -> None:
+    typed = ["study.name=7", "lr=0.1,0.2", "-m", "study.roles.lr=scientific", *SMALL, "study.dry_run=false"]
+    assert door(*typed).code == 0
+    study = yaml.safe_load((tmp_path / "outputs" / "studies" / "7" / "study.yaml").read_text())
+    assert study["command"].endswith(f"train.py {' '.join(typed)}")
+
+
+class Mine(Arrays):
+    """A fork's data set, one of whose parameters its option leaves at the default."""
+
+    def __init__(self, path: str, val_size: int = 3, patience: int = 1) -> None:
+        super().__init__(path)
+
+
+@pytest.mark.parametrize("key", ["val_size", "patience"])
+def test_a_parameter_that_the_option_does_not_set_is_told_how(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text(f"_target_: {__name__}.Mine\npath: absent.npz\n")
+    mine = [f"--config-dir={tmp_path / 'conf'}", "data=mine"]
+    assert door(*mine, f"data.{key}=1000").line.endswith(f"add it with +data.{key}=1000")
+    assert "absent.npz" in door(*mine, f"+data.{key}=1000").line  # it goes on to the data
+    assert "there is no such key" in door(*mine, "data.val_sice=1000").line
 
 
 def test_every_fault_has_its_line(door: Door) -> None:
@@ -371,6 +452,23 @@ def test_the_lr_that_a_command_means(door: Door, experiments: str, tmp_path: Pat
     assert "run/result.json" in outcome.left_behind
 
 
+def test_python_and_the_command_line_find_the_same_run(door: Door, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = playbook.compose(*SMALL, "seed=3")
+    result = playbook.train(config, verbose=False)
+    assert result == playbook.load_run(config.output_dir).result
+    again = door(*SMALL, "seed=3")
+    assert (again.code, again.left_behind) == (0, [])
+    assert "finished before" in again.out
+    assert config.output_dir in again.out
+
+
+def test_the_folder_is_printed_in_one_line_however_narrow_the_terminal(door: Door, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    name = "a_folder_with_a_name_of_more_than_thirty_letters"
+    assert name in door(*SMALL, f"output_dir={name}").out.splitlines()
+
+
 # In a process of its own.
 
 
@@ -415,6 +513,21 @@ def test_a_refusal_as_the_shell_sees_it(tmp_path: Path, word: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("words", ["--help", "--cfg job"])
+def test_output_to_a_full_disk_is_one_line(tmp_path: Path, words: str) -> None:
+    command = f"{sys.executable} {ROOT / 'train.py'} {words} > /dev/full"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+
+
+def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
+    done = python(str(ROOT / "train.py"), "--help", folder=tmp_path, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "group=option" in done.stdout
+
+
 def test_hydra_full_error_shows_where_a_fault_was_found(tmp_path: Path) -> None:
     done = python(str(ROOT / "train.py"), "lr=abc", folder=tmp_path, HYDRA_FULL_ERROR="1")
     assert "Traceback" in done.stderr
@@ -439,6 +552,13 @@ def test_hydras_basic_sweeper_still_works(door: Door, tmp_path: Path) -> None:
     sweep = door("-m", "hydra/sweeper=basic", "seed=0,1", "max_steps=2", "logger=none")
     assert sweep.code == 0
     assert len(list((tmp_path / "outputs" / "runs").glob("*/result.json"))) == 2
+
+
+def test_a_folder_a_job_of_another_sweeper_is_not_a_studys(door: Door, tmp_path: Path) -> None:
+    sweep = door("-m", "hydra/sweeper=basic", "hydra.sweep.subdir=job_${hydra.job.num}", "seed=0,1", *SMALL)
+    assert sweep.code == 0
+    assert len(list((tmp_path / "outputs" / "runs").glob("*/result.json"))) == 2
+    assert list((tmp_path / "outputs").glob("job_*/result.json")) == []
 
 
 def test_data_of_another_folder_is_another_trial(door: Door, tmp_path: Path) -> None:

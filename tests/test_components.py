@@ -14,7 +14,7 @@ from torch import nn
 
 from playbook import components
 from playbook.components import check, resolve, trusted_prefixes
-from playbook.config import Config
+from playbook.config import GROUPS, Config
 from playbook.errors import InputError
 
 HERE = __name__  # a fork's package, once it is trusted
@@ -67,11 +67,15 @@ class Nothing:
 
 
 class RefusesInOtherWords:
-    """Raises what people raise; only a ValueError is the user's fault."""
+    """Raises what people raise."""
 
     def __init__(self, kind: str) -> None:
         if kind == "type":
             raise TypeError("a bug in the class")
+        if kind == "assert":
+            raise AssertionError
+        if kind.startswith("memory:"):
+            raise RuntimeError(kind)
         if kind == "input":
             raise InputError("data.path: one line of our own")
         raise ValueError(kind)
@@ -153,7 +157,7 @@ def test_other_places_are_refused_before_anything_is_imported(target: object) ->
         # Functions, instances, modules.
         "playbook.run_files.replace_file",
         "playbook.load_run",
-        "playbook.config.SUPPLIED",
+        "playbook.config.GROUPS",
         "playbook.config.NOT_OFFERED",
         "playbook.models",
         "torch.nn.init.xavier_uniform_",
@@ -329,7 +333,10 @@ def test_a_nested_blocks_own_keys_are_checked_before_anything_is_built(trusted: 
     ("arguments", "message"),
     [
         ({"width": 1, "norm": "batch"}, "model.norm=batch needs model.width>1; got 1"),
-        ({"width": 3, "path": "several lines"}, "model: first second"),
+        (
+            {"width": 3, "path": "several lines"},
+            "model: first second (ValueError in Sized(); HYDRA_FULL_ERROR=1 shows where)",
+        ),
     ],
 )
 def test_a_value_error_of_a_constructor_is_one_line(trusted: None, arguments: dict[str, Any], message: str) -> None:
@@ -339,16 +346,70 @@ def test_a_value_error_of_a_constructor_is_one_line(trusted: None, arguments: di
     assert str(error.value) == message
 
 
-def test_other_exceptions_of_a_constructor_are_crashes(trusted: None) -> None:
-    def build(kind: str) -> Callable[[], Any]:
-        return check(block("RefusesInOtherWords", kind=kind), "data").build
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("type", "data: a bug in the class (TypeError in RefusesInOtherWords(); HYDRA_FULL_ERROR=1 shows where)"),
+        ("assert", "data: no reason given (AssertionError in RefusesInOtherWords(); HYDRA_FULL_ERROR=1 shows where)"),
+        ("words", "data: words (ValueError in RefusesInOtherWords(); HYDRA_FULL_ERROR=1 shows where)"),
+        ("input", "data.path: one line of our own"),
+    ],
+)
+def test_whatever_a_constructor_raises_is_one_line(trusted: None, kind: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        check(block("RefusesInOtherWords", kind=kind), "data").build()
+    assert str(error.value) == message
+    assert kind == "input" or error.value.__cause__ is not None  # which HYDRA_FULL_ERROR=1 shows
 
-    with pytest.raises(TypeError, match="a bug in the class"):
-        build("type")()
-    with pytest.raises(InputError, match=r"^data\.path: one line of our own$"):
-        build("input")()
-    with pytest.raises(InputError, match=r"^data: plain words$"):
-        build("plain words")()
+
+@pytest.mark.parametrize("words", ["CUDA out of memory. Tried to allocate 3 GiB", "std::bad_alloc"])
+def test_that_memory_has_run_out_is_no_bad_input(trusted: None, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words.split()[0].partition(":")[0]):
+        check(block("RefusesInOtherWords", kind=f"memory:{words}"), "data").build()
+
+
+# The kind of class.
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "part"),
+    [
+        ("schedule", "torch.nn.ReLU", "playbook.optim.Schedule"),
+        ("schedule", "torch.optim.lr_scheduler.StepLR", "playbook.optim.Schedule"),
+        ("model", "torch.optim.SGD", "torch.nn.Module"),
+        ("model", "pytorch_lightning.LightningModule", "the training loop is there already"),
+        ("task", "playbook.models.MLP", "playbook.tasks.Task"),
+        ("task", "playbook.tasks.Task", "this class still has to define loss, own_metrics"),
+        ("data", "playbook.data.TensorSource", "this class still has to define examples, num_classes"),
+        ("logger", "pytorch_lightning.loggers.CSVLogger", "playbook.loggers.RunLogger"),
+        ("optimizer", "playbook.optim.Linear", "torch.optim.Optimizer"),
+    ],
+)
+def test_a_class_of_another_kind_is_told_in_one_line(group: str, target: str, part: str) -> None:
+    given = {"_target_": target, "momentum": 0.9, "nesterov": True, "width": 3}
+    with pytest.raises(InputError) as error:
+        check(given, group, GROUPS[group].supplied, GROUPS[group].base)
+    assert str(error.value).startswith(f"{group}._target_={target}: ")
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_function_is_told_to_be_wrapped(trusted: None) -> None:
+    assert refusal(block("block")).endswith("this is a function; a class is needed, whose __init__ may call it")
+
+
+def test_the_keys_of_another_class_are_one_line(trusted: None) -> None:
+    message = refusal(block("Sized", width=3, depth=2, heads=4, patch=7))
+    assert message.startswith("model: Sized has no depth, heads, patch; there are width, dropout, norm")
+    assert "conf/model/<name>.yaml" in message
+
+
+def test_optimizers_that_refuse_their_own_combination_are_one_line() -> None:
+    component = check(
+        {"_target_": "torch.optim.AdamW", "fused": True, "foreach": True}, "optimizer", frozenset({"params", "lr"})
+    )
+    with pytest.raises(InputError, match=r"^optimizer: .*fused.*foreach[^\n]*HYDRA_FULL_ERROR=1 shows where\)$"):
+        component.build(params=[nn.Parameter(torch.zeros(1))], lr=0.1)
 
 
 # The whole way, with a class of another library.

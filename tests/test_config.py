@@ -16,7 +16,9 @@ from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
 from shipped import CONF, OPTIONS, needs
 
-from playbook.compose import compose_config, trial_config
+import playbook
+from playbook import components
+from playbook.composition import compose_config
 from playbook.config import (
     NOT_OFFERED,
     NOT_PART_OF_A_TRIAL,
@@ -29,6 +31,7 @@ from playbook.config import (
     read_config,
 )
 from playbook.errors import InputError
+from playbook.trial_config import config_of
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,7 @@ def trial(*words: str) -> Config:
     HydraConfig.instance().set_config(composed)
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         del composed["hydra"], composed["study"]
-    return trial_config(composed)
+    return config_of(composed)
 
 
 def plain(*words: str) -> dict[str, Any]:
@@ -249,6 +252,29 @@ def test_a_given_folder_is_taken_as_it_is() -> None:
     assert folder_of("output_dir=here/there") == "here/there"
 
 
+@pytest.mark.parametrize("words", ["", "model=cnn lr=0.02", "data=diabetes task=regression", "output_dir=mine"])
+def test_python_composes_what_the_command_line_does(words: str) -> None:
+    assert playbook.compose(*words.split()) == trial(*words.split())
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("lrr=1", "did you mean lr?"),
+        ("model=cnm", "did you mean model=cnn?"),
+        ("lr", "type key=value"),
+        ("lr=abc", "a finite number > 0"),
+        ("study=learning_rate", "a study is run with -m"),
+    ],
+)
+def test_what_python_composes_is_refused_in_the_same_words(word: str, part: str) -> None:
+    with pytest.raises(InputError) as error:
+        playbook.compose(word)
+    assert str(error.value).startswith(f"{word}: ")
+    assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 # Differences and what is not offered.
 
 
@@ -278,6 +304,24 @@ def test_what_is_not_offered_is_explained_wherever_it_stands(key: str, block: st
         load_config(config)
     assert str(error.value).startswith(f"{block}{'.' if block else ''}{key}=4: ")
     assert "\n" not in str(error.value)
+
+
+class OwnSchedule:
+    """A fork's own, whose parameters are called as people call them."""
+
+    def __init__(self, patience: int = 1, num_epochs: int = 1) -> None: ...
+
+    def factor(self, step: int, max_steps: int) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("key", ["patience", "num_epochs"])
+def test_a_forks_own_parameter_may_have_any_name(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+    own = plain() | {"schedule": {"_target_": f"{__name__}.OwnSchedule", key: 4}}
+    assert load_config(own).schedule.arguments == {key: 4}
+    with pytest.raises(InputError, match=r"^schedule\.max_epochs=4: .*\(A6\)"):
+        load_config(own | {"schedule": {"_target_": f"{__name__}.OwnSchedule", "max_epochs": 4}})
 
 
 def test_all_faults_of_the_settings_are_said_at_once() -> None:

@@ -28,9 +28,10 @@ MAY_IMPORT = {
     },
     "analysis": {"errors", "validation", "study"},
     "report": {"errors", "validation", "run_files", "config", "study", "analysis"},
-    "compose": {"errors", "validation", "config"},
-    "cli": {"errors", "validation", "config", "compose"},
-    "training_app": {"errors", "config", "compose", "study", "report"},
+    "composition": {"errors", "validation", "config"},
+    "trial_config": {"errors", "validation", "config", "composition"},
+    "cli": {"errors", "composition"},
+    "training_app": {"errors", "config", "trial_config", "study", "report"},
 }
 TORCH_FREE = tuple(
     room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")

@@ -1,7 +1,11 @@
 """A research template that runs the Deep Learning Tuning Playbook.
 
-`playbook.load_run(path)` reads a run, `playbook.load_study(path)` a study. Everything is imported when it is first
-used, so that `import playbook` is free.
+    config = playbook.compose("model=cnn", "lr=0.02")  # the config of `python train.py model=cnn lr=0.02`
+    result = playbook.train(config)                    # trains it, or finds it finished
+    run = playbook.load_run(config.output_dir)         # what it recorded, and its best model
+    study = playbook.load_study("outputs/studies/…")
+
+Everything is imported when it is first used, so that `import playbook` is free.
 """
 
 from __future__ import annotations
@@ -12,17 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 # A waiting OpenMP thread spins for milliseconds by default. Where other processes want the core, as the trials of a
 # study do, each operation then waits for a spinning stranger: twenty times as long (docs/benchmarks.md). To spin for
-# microseconds costs nothing on a free machine. Read by GNU's OpenMP, which torch for Linux has, when it is loaded.
+# microseconds costs nothing on a free machine. Read by GNU's OpenMP, which torch for Linux has, when it is loaded: so
+# it stands here, which runs before any module of ours that imports torch.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
+    from playbook.config import Config
     from playbook.study.load import Study, load_study
     from playbook.training.load import Run, load_run
+    from playbook.training.trial import train
+    from playbook.trial_config import compose
 
-__all__ = ["Run", "Study", "load_run", "load_study"]
+__all__ = ["Config", "Run", "Study", "compose", "load_run", "load_study", "train"]
 
 _HOMES = {
+    "Config": "playbook.config",
+    "compose": "playbook.trial_config",
+    "train": "playbook.training.trial",
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",
     "Study": "playbook.study.load",

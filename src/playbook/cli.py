@@ -1,11 +1,13 @@
-"""Between Hydra and the program: what every script does before and after its work.
+"""Between the shell and a `hydra.main` function: what is typed, as Hydra takes it, and how the process ends.
 
-A script is a `hydra.main` function run by `run_cli`, which turns bad input into one line and exit code 2. Nothing here
-imports torch, so that `--help` and `--cfg job` answer at once.
+Nothing here imports torch, so that `--help` and `--cfg job` answer at once.
 """
 
 from __future__ import annotations
 
+import argparse
+import errno
+import io
 import os
 import re
 import sys
@@ -18,54 +20,53 @@ import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.compose import CONFIG_DIR, compose_config
-from playbook.config import NOT_OFFERED, flatten
-from playbook.errors import CrashError, InputError, short_traceback
-from playbook.validation import unknown_key
+from playbook.composition import CONFIG_DIR, explain
+from playbook.errors import CrashError, InputError, exit_with, short_traceback
 
-OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
-"""Blocks that are empty until a user adds something of a name of their own."""
 _OPEN_BLOCK_OF_A_STUDY = r"^(?=study\.(roles|scientific|nuisance|repeat)[.=])"
-"""Words for these get the ++ that Hydra asks for where a key is new."""
+"""Overrides of these get the ++ that Hydra asks for where a key is new."""
 _NO_PLAIN_NAME = r"^(study\.name=)(\d[\d_.eE+-]*|[\w.-]+[+=][\w.+=-]*)$"
 """A study's name that Hydra would take for a number, as 2026_11_20 for 20261120, or not take: it gets quotes."""
 INTERRUPTED = 130
+_OUTPUT_GAVE_UP = (errno.ENOSPC, errno.EPIPE, errno.EIO)
+
+
+class _CommandLine:
+    """What `run_cli` was called with: state of the process, as `sys.argv` is."""
+
+    typed: tuple[str, ...] | None = None
+    config_name = "train"
+    show_traceback = False
 
 
 def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
     """Runs a `hydra.main` function and ends the process: 0 done, 1 crash, 2 bad input, 130 interrupted.
 
-    `config_name` is that of the function, whose keys are named where one is mistyped.
-
-    With HYDRA_FULL_ERROR=1 in the environment, bad input also shows where it was found out.
+    `config_name` is that of the function, whose keys are named where one is mistyped. With HYDRA_FULL_ERROR=1 in the
+    environment, bad input also shows where it was found out.
     """
-    global _show_traceback, _config_name
-    _config_name = config_name
-    _show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    _CommandLine.typed = tuple(sys.argv[1:])
+    _CommandLine.config_name = config_name
+    _CommandLine.show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of ASCII shows ? for what it does not have
     try:
-        with one_line_errors():
-            if not Path(CONFIG_DIR).is_dir():
-                raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
-            sys.argv[1:] = [re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word) for word in sys.argv[1:]]
-            sys.argv[1:] = [re.sub(_NO_PLAIN_NAME, r"\1'\2'", word) for word in sys.argv[1:]]
-            _refuse_dashes(sys.argv[1:])
-            sys.argv[1:] = _flags_first(sys.argv[1:])
-            _refuse_shared_folder(sys.argv[1:])
-            _refuse_options_without_a_name(sys.argv[1:])
-            main()
+        sys.exit(_exit_code(main))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    sys.exit(0)
+    finally:
+        _CommandLine.typed = None
 
 
-_show_traceback = False
-_config_name = "train"
+def typed_arguments() -> list[str]:
+    """What was typed after the name of the script; `sys.argv` holds what Hydra was given instead."""
+    return sys.argv[1:] if _CommandLine.typed is None else list(_CommandLine.typed)
 
 
 @contextmanager
@@ -78,13 +79,13 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, CrashError, HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        if _show_traceback or _in_a_sweep():
+        if _CommandLine.show_traceback or _in_a_sweep():
             raise
-        for line in _lines(error):
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(CrashError.exit_code if isinstance(error, CrashError) else InputError.exit_code)
+        if not isinstance(error, (InputError, CrashError)):
+            error = explain(error, _CommandLine.config_name, sys.argv[1:])
+        exit_with(error)
     except Exception as error:
-        if _show_traceback or _in_a_sweep():
+        if _CommandLine.show_traceback or _in_a_sweep() or _is_of_the_output(error):
             raise
         print(short_traceback(error), file=sys.stderr)
         sys.exit(CrashError.exit_code)
@@ -95,85 +96,100 @@ def _in_a_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _refuse_shared_folder(words: Sequence[str]) -> None:
-    """`output_dir` for many trials, which would all write there."""
-    given = [word for word in words if re.match(r"\+{0,2}output_dir=(?!null$)", word)]
-    if given and {"-m", "--multirun"}.intersection(words):
-        raise InputError(f"{given[0]}: with -m each trial has a folder of its own; remove it, or set output_root")
+def _is_of_the_output(error: Exception) -> bool:
+    """Whether what is printed could not be."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_GAVE_UP
 
 
-def _refuse_dashes(words: Sequence[str]) -> None:
-    """`--lr=0.1`: argparse would answer with a page on Hydra's own flags."""
-    known, unknown = get_args_parser().parse_known_args(list(words))
-    for word in unknown:
+def _exit_code(main: Callable[[], Any]) -> Any:
+    try:
+        try:
+            with one_line_errors():
+                if not Path(CONFIG_DIR).is_dir():
+                    raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
+                sys.argv[1:] = hydra_arguments(typed_arguments())
+                with _hydras_trouble_with_files():
+                    main()
+            code: Any = 0
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        if not _is_of_the_output(error) or _CommandLine.show_traceback:
+            raise
+        # Nobody reads what is printed, or the disk that it goes to is full; Python would try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return CrashError.exit_code
+
+
+@contextmanager
+def _hydras_trouble_with_files() -> Iterator[None]:
+    """A folder that Hydra cannot make, and an option whose name is longer than that of a file can be."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and error.filename is not None:
+            raise InputError(f"{error.filename}: {error.strerror}") from error
+        for word in sys.argv[1:]:
+            folder = re.match(r"\+{0,2}hydra\.(?:run|sweep)\.dir=(.*)", word)
+            if folder and error.filename and Path(error.filename) in (Path(folder[1]), *Path(folder[1]).parents):
+                raise InputError(f"{word}: it cannot be made ({error.strerror}); leave it out") from error
+        raise
+
+
+def hydra_arguments(typed: Sequence[str]) -> list[str]:
+    """What Hydra is given: the flags, then the overrides, with what it would misread spelled as it asks for.
+
+    Raises:
+        InputError: what Hydra, or argparse before it, would answer with a page or a traceback.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse_flag  # type: ignore[method-assign]
+    flags, rest = parser.parse_known_args(list(typed))  # it takes the overrides on one side of a flag alone
+    for word in rest:
         if word.startswith("-"):
             raise InputError(f"{word}: there is no such flag; type key=value without dashes, such as lr=0.1")
-    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(known, name)]
+    _refuse_flags_together(flags)
+    overrides = [*flags.overrides, *rest]
+    _refuse_overrides(overrides, multirun=flags.multirun)
+    mended = [re.sub(_NO_PLAIN_NAME, r"\1'\2'", re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word)) for word in overrides]
+    return [*(word for word in typed if word not in overrides), *mended]
+
+
+def _refuse_flag(message: str) -> NoReturn:
+    raise InputError(f"{message}; --help shows what can be typed")
+
+
+def _refuse_flags_together(flags: argparse.Namespace) -> None:
+    modes = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, name)]
     if len(modes) > 1:
         raise InputError(f"{' '.join(modes)}: allowed is one of them at a time")
+    if flags.resolve and not (flags.cfg or flags.help):
+        raise InputError("--resolve: it goes with --cfg job --resolve")
+    if flags.experimental_rerun is not None:
+        raise InputError("--experimental-rerun: it reads a file that can run code; type the run's overrides again")
+    if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
+        raise InputError(f"--config-dir={flags.config_dir}: there is no such folder")
 
 
-def _flags_first(words: list[str]) -> list[str]:
-    """`optimizer=adam -m seed=0,1`: argparse takes the words on one side of a flag, and for the rest shows a page."""
-    known, rest = get_args_parser().parse_known_args(words)
-    overrides = [*known.overrides, *rest]
-    return [*(word for word in words if word not in overrides), *overrides] if rest else words
-
-
-def _refuse_options_without_a_name(words: Sequence[str]) -> None:
-    """`model=null`: Hydra raises a plain ValueError that does not say which word it means."""
+def _refuse_overrides(overrides: Sequence[str], multirun: bool) -> None:
     parser = OverridesParser.create()
-    for word in words:
-        if re.match(r"[\w/]*=", word):
-            (override,) = parser.parse_overrides([word])
+    for word in overrides:
+        if multirun and re.match(r"\+{0,2}output_dir=(?!null$)", word):
+            raise InputError(f"{word}: with -m each trial has a folder of its own; remove it, or set output_root")
+        if plugin := re.match(r"\+{0,2}hydra\.(sweeper|launcher)\._target_=", word):
+            raise InputError(f"{word}: choose one by its name, with hydra/{plugin.group(1)}=<option>")
+        if re.match(
+            r"[\w/]*=", word
+        ):  # model=null: Hydra raises a plain ValueError that does not say which word it means
+            try:
+                (override,) = parser.parse_overrides([word])
+            except RecursionError:
+                raise InputError(f"{word[:40]}…: nested too deeply") from None
             if override.is_sweep_override():  # model=mlp,cnn with -m
                 continue
             group = override.key_or_group
             if (Path(CONFIG_DIR) / group).is_dir() and not isinstance(override.value(), (str, list)):
                 raise InputError(f"{word}: type key=value, for a group the name of an option, or leave it out")
-
-
-def _lines(error: Exception) -> list[str]:
-    """What the user reads: our own lines, and of Hydra's the key, the value and what is allowed."""
-    text = str(error)
-    if isinstance(error, InputError | CrashError):
-        return text.splitlines()
-    if isinstance(error, OverrideParseException):
-        return [f"{error.override}: type key=value, and quote a value with spaces or special characters: key=\"'a b'\""]
-    missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
-    if isinstance(error, MissingConfigException) and missing:
-        group, option = missing.groups()
-        return [unknown_key(f"{group}={option}", [f"{group}={name}" for name in error.options or []], "option")]
-    if key := re.search(r"Missing mandatory value: (\S+)", text):
-        return [f"{key.group(1)}: a value is needed; add {key.group(1)}=<value>"]
-    if key := re.search(r"Could not override '([^']*)'", text):
-        return [_unknown_override(key.group(1), sys.argv[1:])]
-    if word := re.search(r"Error merging override (.*)", text):
-        return [f"{word.group(1)}: of another kind than what the config has there; --cfg job shows it"]
-    return [" ".join(text.split())]
-
-
-def _unknown_override(key: str, words: Sequence[str]) -> str:
-    """Hydra refuses a key that the config does not have without saying which it has: say it, for these options."""
-    block, _, name = key.rpartition(".")
-    given = next((word for word in words if word.startswith(f"{key}=")), key)
-    if name in NOT_OFFERED:
-        return f"{given}: {NOT_OFFERED[name]}"
-    try:
-        choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith((f"{key}=", "study="))]
-        parsed = OverridesParser.create().parse_overrides(choices)
-        choices = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
-        plain = OmegaConf.to_container(compose_config(_config_name, choices), resolve=False)
-    except (HydraException, OmegaConfBaseException):
-        return f"{given}: there is no such key; --cfg job shows those there are"
-    assert isinstance(plain, dict)
-    del plain["hydra"]
-    for open_block in OPEN_BLOCKS:
-        if key == open_block:
-            return f"{given}: name each one: '+{open_block}.<name>={{_target_: <class>}}'"
-        if key.startswith(f"{open_block}."):
-            return f"{given}: this is new in {open_block}; put a + before it: '+{given}'"
-    known = [leaf for leaf, _ in flatten({str(k): v for k, v in plain.items()}) if leaf.startswith(f"{block}.")]
-    if block == "study" and key in known:
-        return f"{given}: the file of this study does not have it; let it begin with defaults: [_base_, _self_]"
-    return unknown_key(key, known if block and known else [str(top) for top in plain], given=given)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePath
@@ -41,35 +43,43 @@ class Component:
         """The instance, from the block's arguments and those of `supplied` that the class takes.
 
         Raises:
-            InputError: what the constructor says, in a `ValueError`, of a combination that annotations cannot express.
+            InputError: what the constructor raised, in one line; that memory has run out passes as it is.
         """
         cls = resolve(self.target, self.key)
         accepted = takes(cls)
         used = {name: value for name, value in supplied.items() if accepted is None or name in accepted}
-        try:
-            return cls(
-                **used, **{name: _build_inner(value, join(self.key, name)) for name, value in self.arguments.items()}
-            )
-        except InputError:
-            raise
-        except TypeError as error:
-            if not inspect.isabstract(cls):
-                raise
-            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-            raise InputError(f"{self.key}._target_={self.target}: this class still has to define {missing}") from error
-        except ValueError as error:
-            words = one_line(error)
-            raise InputError(words if words.startswith(f"{self.key}.") else f"{self.key}: {words}") from error
+        inner = {name: _build_inner(value, join(self.key, name)) for name, value in self.arguments.items()}
+        with errors_of(self.key, f"{cls.__name__}()"):
+            return cls(**used, **inner)
 
     def plain(self) -> dict[str, Any]:
         """The block as it stands in a config file."""
         return {"_target_": self.target, **{name: _as_read(value) for name, value in self.arguments.items()}}
 
 
-def check(block: Any, key: str, supplied: frozenset[str] = frozenset()) -> Component:
+@contextmanager
+def errors_of(key: str, where: str) -> Iterator[None]:
+    """What the user's own code raises within becomes a line for `key`; that memory has run out is no bad input."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or re.search("memory|alloc", str(error), re.IGNORECASE):
+            raise
+        words = one_line(error)
+        if isinstance(error, ValueError) and words.startswith(f"{key}."):  # it is written for who reads this
+            raise InputError(words) from error
+        raise InputError(
+            f"{key}: {words or 'no reason given'} ({type(error).__name__} in {where}; HYDRA_FULL_ERROR=1 shows where)"
+        ) from error
+
+
+def check(block: Any, key: str, supplied: frozenset[str] = frozenset(), base: str = "") -> Component:
     """The block at `key` with its values in the types that the class's signature asks for.
 
-    `supplied` names the parameters that the program gives on `build`; a block may not.
+    `supplied` names the parameters that the program gives on `build`; a block may not. `base` is the dotted path of
+    the class that it has to be of, or of a protocol.
 
     Raises:
         InputError: a line for each fault, with the key, the value and what is allowed.
@@ -80,11 +90,14 @@ def check(block: Any, key: str, supplied: frozenset[str] = frozenset()) -> Compo
     for path, inner in _inner_blocks(given, key):
         check(inner, path)
     cls = resolve(block["_target_"], key)
+    _refuse_another_kind(cls, f"{key}._target_={block['_target_']}", base)
     for name in sorted(supplied.intersection(given)):
         raise InputError(f"{join(key, name)}={show(given[name])}: the program supplies this; remove it")
     # What holds a block with a _target_ becomes an instance when it is built; the signature speaks of that instance.
     plain = {name: value for name, value in given.items() if not any(_inner_blocks(value, key))}
-    checked = validate(_schema(cls, supplied, given.keys() - plain.keys()), given, key)
+    schema = _schema(cls, supplied, given.keys() - plain.keys())
+    _refuse_keys_of_another_class(cls, given, schema, key)
+    checked = validate(schema, given, key)
     values = {name: getattr(checked, name) for name in given}
     return Component(key=key, target=str(block["_target_"]), arguments=values)
 
@@ -104,7 +117,7 @@ def resolve(target: Any, key: str) -> type:
         )
     module_name, _, name = target.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module_name), name)
+        cls = getattr(importlib.import_module(module_name), name)
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # that module exists; what it imports does not
@@ -112,10 +125,12 @@ def resolve(target: Any, key: str) -> type:
     except AttributeError:
         hint = f"; if it is in a file of that folder, name the file too: {module_name}.<file>.{name}"
         raise InputError(f"{given}: {module_name} has no {name}{hint if name[:1].isupper() else ''}") from None
-    home = f"{getattr(found, '__module__', '')}."
-    if not inspect.isclass(found) or not home.startswith(trusted) or issubclass(found, BaseException):
+    if inspect.isroutine(cls):
+        raise InputError(f"{given}: this is a function; a class is needed, whose __init__ may call it")
+    home = f"{getattr(cls, '__module__', '')}."
+    if not inspect.isclass(cls) or not home.startswith(trusted) or issubclass(cls, BaseException):
         raise InputError(f"{given}: this is no class of {' '.join(trusted)}")
-    return found
+    return cls
 
 
 def takes(cls: type) -> frozenset[str] | None:
@@ -124,6 +139,29 @@ def takes(cls: type) -> frozenset[str] | None:
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return frozenset(parameter.name for parameter in parameters)
+
+
+def _refuse_another_kind(cls: type, given: str, base: str) -> None:
+    """A class that is not of the kind that its group needs, or that lacks methods."""
+    if base:
+        module_name, _, name = base.rpartition(".")
+        if not issubclass(cls, getattr(importlib.import_module(module_name), name)):
+            raise InputError(f"{given}: a class of the kind of {base} is needed")
+    if base == "torch.nn.Module" and any(parent.__name__ == "LightningModule" for parent in cls.__mro__):
+        raise InputError(f"{given}: the training loop is there already; give the torch.nn.Module inside of it")
+    static = {name: inspect.getattr_static(cls, name) for name in dir(cls)}
+    if missing := [name for name, value in static.items() if getattr(value, "__isabstractmethod__", False)]:
+        raise InputError(f"{given}: this class still has to define {', '.join(missing)}")
+
+
+def _refuse_keys_of_another_class(cls: type, given: Mapping[str, Any], schema: type[BaseModel], key: str) -> None:
+    """`model._target_=` another class beside the keys of the option that it was written into: one line for all."""
+    unknown = [name for name in given if name not in schema.model_fields]
+    if schema.model_config.get("extra") == "forbid" and len(unknown) > 1:
+        raise InputError(
+            f"{key}: {cls.__name__} has no {', '.join(unknown)}; there are {', '.join(schema.model_fields) or 'none'}"
+            f" (a class of another option's keys wants an option of its own: conf/{key.replace('.', '/')}/<name>.yaml)"
+        )
 
 
 def _schema(cls: type, supplied: frozenset[str], built: Set[str]) -> type[BaseModel]:

@@ -12,25 +12,34 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, create_model
 
 from playbook import components
 from playbook.components import Component
 from playbook.errors import InputError, one_line
 from playbook.validation import STRICT, join, show, unknown_key, validate
 
-SUPPLIED = {
-    "task": frozenset({"num_classes", "train_targets"}),
-    "data": frozenset[str](),
-    "model": frozenset({"input_shape", "num_outputs"}),
-    "optimizer": frozenset({"params", "lr"}),
-    "schedule": frozenset[str](),
-    "logger": frozenset[str](),
+
+@dataclass(frozen=True)
+class Group:
+    """A config group that chooses a component: what its class has to be, and what the program gives to it."""
+
+    base: str
+    supplied: frozenset[str] = frozenset()
+
+
+GROUPS = {
+    "task": Group("playbook.tasks.Task", frozenset({"num_classes", "train_targets"})),
+    "data": Group("playbook.data.Source"),
+    "model": Group("torch.nn.Module", frozenset({"input_shape", "num_outputs"})),
+    "optimizer": Group("torch.optim.Optimizer", frozenset({"params", "lr"})),
+    "schedule": Group("playbook.optim.Schedule"),
+    "logger": Group("playbook.loggers.RunLogger"),
 }
-"""The groups that choose a component, and the parameters that the program gives it."""
+CALLBACK = "pytorch_lightning.Callback"
 
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
@@ -48,7 +57,8 @@ NOT_OFFERED = {
     "epochs": "everything is counted in optimizer steps, so that batch sizes can be compared (A6): set max_steps",
     "num_epochs": "everything is counted in optimizer steps, so that batch sizes can be compared (A6): set max_steps",
 }
-"""Keys that people reach for and the playbook advises against, with the rule and what to use instead."""
+"""Keys that people reach for and the playbook advises against, with the rule and what to use instead. A parameter of
+that name of a fork's own class is another thing."""
 
 
 CALLBACKS_NOT_OFFERED = {
@@ -81,10 +91,11 @@ class TrainerConfig(BaseModel):
     callbacks: dict[str, Any] = {}
 
 
-class _Settings(BaseModel):
-    """The top-level keys, without the blocks of components."""
-
-    model_config = STRICT
+@dataclass(frozen=True)
+class Config:
+    """One trial, checked. The field names are the config keys, and their types what is allowed there;
+    `conf/train.yaml` says what each means. `callbacks` are those of `trainer.callbacks`, as components.
+    """
 
     lr: Annotated[float, Field(gt=0, le=1e38)]  # more is not a float32
     batch_size: PositiveInt
@@ -100,33 +111,13 @@ class _Settings(BaseModel):
     output_dir: Annotated[str, Field(min_length=1)] | None
     resume: Literal["auto", "force"]
     overwrite: bool
-
-
-@dataclass(frozen=True)
-class Config:
-    """One trial, checked. The field names are the config keys; `conf/train.yaml` says what each means."""
-
-    lr: float
-    batch_size: int
-    max_steps: int
-    eval_every: int
-    warmup_steps: int
-    clip_norm: float | None
-    keep_best: int
-    seed: int
-    objective: ObjectiveConfig
-    trainer: TrainerConfig
-    callbacks: Mapping[str, Component]
-    output_root: str
-    output_dir: str | None
-    resume: Literal["auto", "force"]
-    overwrite: bool
     task: Component
     data: Component
     model: Component
     optimizer: Component
     schedule: Component
     logger: Component
+    callbacks: Mapping[str, Component]
 
     @property
     def total_steps(self) -> int:
@@ -137,7 +128,7 @@ class Config:
         """The config as plain containers, in the order of `conf/train.yaml`; what `config.yaml` holds."""
         trainer = self.trainer.model_dump() | {"callbacks": {k: c.plain() for k, c in self.callbacks.items()}}
         settings = {name: getattr(self, name) for name in _Settings.model_fields}
-        blocks = {name: getattr(self, name).plain() for name in SUPPLIED}
+        blocks = {name: getattr(self, name).plain() for name in GROUPS}
         return settings | {"objective": self.objective.model_dump(), "trainer": trainer} | blocks
 
     def identity(self) -> dict[str, Any]:
@@ -150,6 +141,18 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+_Settings: type[BaseModel] = create_model(  # type: ignore[call-overload]
+    "_Settings",
+    __config__=STRICT,
+    **{
+        name: (annotation, ...)
+        for name, annotation in get_type_hints(Config, include_extras=True).items()
+        if name not in (*GROUPS, "callbacks")
+    },
+)
+"""The top-level keys, without the blocks of components."""
+
+
 def load_config(plain: Mapping[str, Any]) -> Config:
     """A checked `Config` from resolved plain containers.
 
@@ -157,20 +160,22 @@ def load_config(plain: Mapping[str, Any]) -> Config:
         InputError: a line for each fault: the key, the value and what is allowed.
     """
     _refuse_what_is_not_offered(plain)
-    settings = {name: value for name, value in plain.items() if name not in SUPPLIED}
-    known = [*_Settings.model_fields, *SUPPLIED]
+    settings = {name: value for name, value in plain.items() if name not in GROUPS}
+    known = [*_Settings.model_fields, *GROUPS]
     for name in settings:
         if name not in known:
             raise InputError(unknown_key(str(name), known, given=f"{name}={show(settings[name])}"))
     checked = validate(_Settings, settings)
-    blocks = {name: components.check(plain.get(name), name, supplied) for name, supplied in SUPPLIED.items()}
-    _refuse_callbacks(checked.trainer.callbacks)
-    callbacks = {
-        name: components.check(block, join("trainer.callbacks", name))
-        for name, block in checked.trainer.callbacks.items()
+    blocks: dict[str, Any] = {
+        name: components.check(plain.get(name), name, group.supplied, group.base) for name, group in GROUPS.items()
     }
     values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}
-    return Config(**values | blocks, callbacks=callbacks)
+    given = values["trainer"].callbacks
+    _refuse_callbacks(given)
+    callbacks = {
+        name: components.check(block, join("trainer.callbacks", name), base=CALLBACK) for name, block in given.items()
+    }
+    return Config(**values, **blocks, callbacks=callbacks)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -225,9 +230,19 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 def _refuse_what_is_not_offered(plain: Mapping[str, Any]) -> None:
     for key, value in flatten(plain):
-        reason = NOT_OFFERED.get(key.rpartition(".")[2])
-        if reason and not key.startswith("trainer.callbacks."):
+        block, _, name = key.rpartition(".")
+        if (reason := NOT_OFFERED.get(name)) and (
+            block in ("", "trainer") or (block in GROUPS and not settable(plain[block], block, name))
+        ):
             raise InputError(f"{key}={show(value)}: {reason}")
+
+
+def settable(block: Any, group: str, name: str) -> bool:
+    """Whether the class that a block names has a parameter `name` that a config can set: a fork's own `patience`."""
+    if not isinstance(block, Mapping) or "_target_" not in block:
+        return False
+    accepted = components.takes(components.resolve(block["_target_"], group))
+    return accepted is None or name in accepted - GROUPS[group].supplied
 
 
 def _refuse_callbacks(callbacks: Mapping[str, Any]) -> None:

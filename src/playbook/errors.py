@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import traceback
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 
 class InputError(ValueError):
@@ -26,6 +27,12 @@ class CrashError(RuntimeError):
     """
 
     exit_code: ClassVar[int] = 1
+
+
+def exit_with(error: InputError | CrashError) -> NoReturn:
+    """Print what went wrong and end this process (a command line, or a rank) with the exit code of its kind."""
+    print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 def one_line(error: object) -> str:

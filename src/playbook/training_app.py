@@ -14,13 +14,13 @@ from typing import Any
 import joblib
 from omegaconf import DictConfig
 
-from playbook.compose import plain_trial, trial_name
 from playbook.config import identity, load_config
 from playbook.errors import InputError, one_line
 from playbook.report.freshness import PAGE, REPORT, SUMMARY, is_current
 from playbook.study.app import App
 from playbook.study.load import load_study
 from playbook.study.overrides import as_override
+from playbook.trial_config import plain_trial, trial_name
 
 WANDB_MIRROR = "playbook.loggers.WandbLogger"
 TIMEOUT_SECONDS = 10

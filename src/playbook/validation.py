@@ -87,7 +87,7 @@ def _lines(error: ValidationError, schema: type[BaseModel], key: str) -> Iterato
             known = [join(key, *fault["loc"][:depth], field) for field in owner.model_fields]
             yield unknown_key(path, known, given=f"{path}={show(fault['input'])}")
         elif fault["type"] == "missing" and depth + 1 == len(fault["loc"]):
-            yield f"{path}: a value is needed; add {path}=<{_allowed(owner.model_fields[str(name)])}>"
+            yield f"{path}: a value is needed; add {path}=<{_allowed(owner.model_fields[str(name)]) or 'value'}>"
         elif fault["type"] == "value_error":
             yield f"{path}={show(fault['input'])}: {fault['ctx']['error']}" if path else str(fault["ctx"]["error"])
         else:

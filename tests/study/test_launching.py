@@ -19,7 +19,7 @@ from hydra_plugins.quasi_random_sweeper._launchers import _launch
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
 from hydra_plugins.quasi_random_sweeper._launchers._launch import Parallelism, launch, parallelism
 from hydra_plugins.quasi_random_sweeper._launchers._slurm import QueueWatcher, awaited
-from playbook.compose import compose_config
+from playbook.composition import compose_config
 
 
 def end(number: int) -> JobReturn:

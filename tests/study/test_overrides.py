@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, QuotedString
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from playbook.compose import CONFIG_DIR
+from playbook.composition import CONFIG_DIR
 from playbook.errors import InputError
 from playbook.study.overrides import as_override, dimension_from_text, dimension_of, sweep_override
 from playbook.study.space import Choice, Float, Int, identity

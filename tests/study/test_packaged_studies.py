@@ -8,13 +8,14 @@ import pytest
 from omegaconf import OmegaConf
 from shipped import SHIPPED
 
-from playbook.compose import CONFIG_DIR, compose_config, compose_trial
+from playbook.composition import CONFIG_DIR, compose_config
 from playbook.config import Config, flatten
 from playbook.study.advice import USUAL, advice, refusals
 from playbook.study.config import CommandLine, design_of, read_study_config
 from playbook.study.design import Design, Objective
 from playbook.study.overrides import as_override
 from playbook.study.space import Float
+from playbook.trial_config import compose
 
 FILES = sorted(path for path in (Path(CONFIG_DIR) / "study").glob("*.yaml") if path.stem != "_base_")
 STUDIES = [path.stem for path in FILES]
@@ -24,7 +25,7 @@ ADAMS = ("adam", "nadam", "adamw")
 @cache
 def trial_of(optimizer: str) -> Config:
     """The config of `python train.py optimizer=<optimizer>`."""
-    return compose_trial(f"optimizer={optimizer}")
+    return compose(f"optimizer={optimizer}")
 
 
 @cache
@@ -84,9 +85,7 @@ def test_what_is_searched_has_its_default_in_the_range(optimizer):
     for key, dimension in design.arms[0].space.items():
         assert 0 <= dimension.position(default[key]) < 1, key
     (trial,) = design.trials(1)
-    config = compose_trial(
-        f"optimizer={optimizer}", *(as_override(key, value) for key, value in trial.settings.items())
-    )
+    config = compose(f"optimizer={optimizer}", *(as_override(key, value) for key, value in trial.settings.items()))
     assert config.identity() == {**default, **trial.settings}
 
 

@@ -38,6 +38,13 @@ class Tiny(nn.Module):
         return self.layers(inputs)
 
 
+class Fails(Tiny):
+    """A model whose forward pass has a bug."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        raise KeyError("no such block")
+
+
 class Stops(pl.Callback):
     """What an early-stopping callback of any name does."""
 
@@ -82,6 +89,30 @@ def test_a_model_of_its_own_trains(trial_config):
 def test_a_model_of_the_wrong_shape_is_told_before_anything_is_written(trial_config):
     config = replaced(trial_config, model={"_target_": f"{HERE}Tiny", "extra": 2})
     with pytest.raises(InputError, match=r"Tiny: it gives \(2, 12\) for inputs of \(2, 1, 8, 8\); \(2, 10\) is needed"):
+        train(config, verbose=False)
+    assert not Path(config.output_dir).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "Fails",
+            r"model: 'no such block' \(KeyError in forward\(\) of inputs of \(2, 1, 8, 8\); HYDRA.*\)",
+        ),
+    ],
+)
+def test_a_model_that_cannot_train_is_told_before_anything_is_written(trial_config, name, line):
+    config = replaced(trial_config, model={"_target_": f"{HERE}{name}"})
+    with pytest.raises(InputError, match=f"^{line}$"):
+        train(config, verbose=False)
+    assert not Path(config.output_dir).exists()
+
+
+def test_an_optimizer_that_cannot_step_is_told_before_anything_is_written(trial_config):
+    block = {"_target_": "torch.optim.SparseAdam"}
+    config = replace(trial_config(), optimizer=components.check(block, "optimizer", frozenset({"params", "lr"})))
+    with pytest.raises(InputError, match=r"^optimizer: SparseAdam does not .*step\(\) of SparseAdam"):
         train(config, verbose=False)
     assert not Path(config.output_dir).exists()
 

@@ -11,7 +11,7 @@ import torch
 from image_files import CIFAR_RECORDS, write_cifar, write_fashion
 from shipped import OPTIONS, SHIPPED, needs
 
-from playbook.compose import CONFIG_DIR, compose_config
+from playbook.composition import CONFIG_DIR, compose_config
 from playbook.data import formats
 
 EVERY = [(group, name) for group, names in OPTIONS.items() for name in names]

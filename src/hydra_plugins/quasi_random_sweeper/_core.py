@@ -39,6 +39,7 @@ from hydra_plugins.quasi_random_sweeper._refusals import (
     refused_alike,
     with_origin,
 )
+from playbook.cli import typed_arguments
 from playbook.config import flatten
 from playbook.errors import CrashError, InputError, one_line
 from playbook.lock import locked
@@ -177,7 +178,9 @@ class StudySweep:
         if there is None:
             n_trials = block.n_trials or design.default_n_trials
             made = datetime.now(UTC).isoformat(timespec="seconds")
-            command = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", f"python {_program()} {shlex.join(sys.argv[1:])}")
+            command = re.sub(
+                r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", f"python {_program()} {shlex.join(typed_arguments())}"
+            )
             budget = block.n_trials or TRIALS_AN_ARM * len(design.arms)  # what `design_of` has taken it for
             return StudyFile(design, n_trials, budget, made, command, here), folder
         refuse_changed_design(folder, there.design, design)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import Field, PositiveInt
 
@@ -17,6 +17,7 @@ from playbook.errors import InputError
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """What a `schedule` option must provide."""
 

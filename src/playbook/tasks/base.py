@@ -7,34 +7,37 @@ spread) belongs into the checkpoint beside the weights.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
-OWN_METRICS = frozenset({"error", "loss", "accuracy", "r2", "own"})
+from playbook.errors import InputError
+
+NEEDED_METRICS = ("error", "loss")
+"""What every task's own metrics have: both are recorded of the training sample too, to tell overfitting (D2)."""
 
 
 class Task(nn.Module):
     """Subclass it for a new kind of problem; an option in `conf/task/` names the subclass.
 
-    `num_outputs` is how many numbers the model gives for an example. The constructor is supplied with
-    `train_targets` (all targets of the training split) and `num_classes` (None for real-valued targets).
+    `num_outputs`, `loss` and `own_metrics` are needed; the rest has defaults. `num_outputs` is how many numbers the
+    model gives for an example. The constructor is supplied with `train_targets` (all targets of the training split)
+    and `num_classes` (None for real-valued targets), if it takes them; `metrics`, if it takes it, are the torchmetrics
+    objects of the config's `task.metrics`, by name.
     """
 
     num_outputs: int
 
-    def __init__(self, metrics: Mapping[str, Metric] | None) -> None:
+    def __init__(self, metrics: Mapping[str, Metric] | None = None) -> None:
         super().__init__()
         self._more_metrics = dict(metrics or {})
         for name, metric in self._more_metrics.items():
             if not isinstance(metric, Metric):
                 kind = metric if isinstance(metric, (int, float, str)) else type(metric).__name__
-                raise ValueError(f"task.metrics.{name}={kind}: a torchmetrics class is needed")
-        if taken := OWN_METRICS.intersection(self._more_metrics):
-            name = min(taken)
-            raise ValueError(f"task.metrics.{name}: the task has a metric of this name; give yours another")
+                raise InputError(f"task.metrics.{name}={kind}: a torchmetrics class is needed")
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -42,20 +45,86 @@ class Task(nn.Module):
 
     @abstractmethod
     def own_metrics(self) -> Metric:
-        """A fresh metric whose `compute()` is a dict with `error`, `loss` and whatever else the task logs."""
+        """A fresh metric of `update(outputs, targets)` whose `compute()` is a dict with at least `error` and `loss`.
 
-    @abstractmethod
+        `error` is what the default objective minimises; `loss` is `self.loss` over all examples.
+        """
+
     def predict(self, outputs: Tensor) -> Tensor:
-        """The model's outputs in the units of the targets."""
+        """The model's outputs in the units of the targets, such as probabilities; the outputs as they are by default.
 
-    @abstractmethod
+        The metrics of the config judge these, and `load_run(…).model()` returns them.
+        """
+        return outputs
+
     def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
-        """(target, prediction, score) of each example, to look at."""
+        """(target, prediction, score) of each example, to look at: a row each of `predictions.csv`.
 
-    @abstractmethod
+        By default the numbers of both, and their mean distance where they have the same shape.
+        """
+        predictions, targets = self.predict(outputs).float().cpu(), targets.cpu()
+        distances = (predictions - targets).abs().flatten(1).mean(1) if predictions.shape == targets.shape else None
+        scores = [float("nan")] * len(targets) if distances is None else distances.numpy()
+        rows = zip(targets.tolist(), predictions.tolist(), scores, strict=True)
+        return [(_numbers(target), _numbers(prediction), score) for target, prediction, score in rows]
+
     def chance(self, targets: Tensor) -> dict[str, float]:
-        """What the best constant prediction, learnt from the training split, gets on `targets`, by metric."""
+        """What the best constant prediction, learnt from the training split, gets on `targets`, by metric (A10).
 
-    def metrics(self) -> MetricCollection:
-        """Fresh metrics, with those of the config: update with `(outputs, targets)`; exact over batches and ranks."""
-        return MetricCollection({"own": self.own_metrics(), **{n: m.clone() for n, m in self._more_metrics.items()}})
+        Empty by default: nothing is said of chance then.
+        """
+        return {}
+
+    def metrics(self) -> TaskMetrics:
+        """Fresh metrics of one evaluation, those of the config included."""
+        return TaskMetrics(self.own_metrics(), {n: m.clone() for n, m in self._more_metrics.items()}, self.predict)
+
+
+class TaskMetrics(nn.Module):
+    """The metrics of one evaluation, exact over batches and ranks.
+
+    The task's own see the model's outputs, those of the config what `predict` makes of them: torchmetrics compares
+    numbers with targets, which for a regression are in other units than the outputs.
+    """
+
+    def __init__(self, own: Metric, more: Mapping[str, Metric], predict: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._own = own
+        self._more = MetricCollection(dict(more))
+        self._predict = predict
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in a batch, from whichever device it is on."""
+        device = self._own.device
+        self._own.update(outputs.to(device), targets.to(device))
+        if len(self._more):
+            self._more.update(self._predict(outputs).to(device), targets.to(device))
+
+    def compute(self) -> dict[str, Any]:
+        """The value of each, by name, of everything that was seen on all ranks.
+
+        Raises:
+            InputError: the task's own lack one that is needed, or the config gives another the name of one of them.
+        """
+        own: dict[str, Any] = self._own.compute()
+        more: dict[str, Any] = self._more.compute() if len(self._more) else {}
+        if missing := [name for name in NEEDED_METRICS if name not in own]:
+            raise InputError(
+                f"task: compute() of {type(self._own).__name__} gives {', '.join(own) or 'nothing'};"
+                f" {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed too"
+            )
+        if taken := sorted(own.keys() & more.keys()):
+            raise InputError(f"task.metrics.{taken[0]}: the task has a metric of this name; give yours another")
+        return own | more
+
+
+def at_least_float32(outputs: Tensor) -> Tensor:
+    """What was computed in bfloat16 as float32, before it is turned into predictions; float64 stays."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
+def _numbers(values: Any) -> str:
+    """`1.5 2`, of a number or a nested list of them."""
+    if isinstance(values, list):
+        return " ".join(map(_numbers, values))
+    return f"{values:.6g}"

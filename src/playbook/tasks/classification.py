@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from playbook.errors import InputError
-from playbook.tasks.base import Task
+from playbook.tasks.base import Task, at_least_float32
 
 RARE_CLASSES = 20
 """How many classes have their counts logged: all of them up to here, else the rarest."""
@@ -43,7 +43,8 @@ class Classification(Task):
         return ClassificationMetrics(self.num_outputs)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        return outputs.softmax(-1)
+        """Class probabilities (n, classes)."""
+        return at_least_float32(outputs).softmax(-1)
 
     def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
         scores, labels = self.predict(outputs).float().cpu().max(-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from playbook.errors import InputError
-from playbook.tasks.base import Task
+from playbook.tasks.base import Task, at_least_float32
 
 
 class Regression(Task):
@@ -40,13 +39,8 @@ class Regression(Task):
         return RegressionMetrics(self.mean, self.std)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        return outputs * self.std + self.mean
-
-    def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
-        predictions = self.predict(outputs).float().cpu()
-        errors = (predictions - targets.cpu()).abs().mean(-1).numpy()
-        rows = zip(targets.tolist(), predictions.tolist(), errors, strict=True)
-        return [(_numbers(target), _numbers(prediction), error) for target, prediction, error in rows]
+        """Values (n, k) in the units of the targets."""
+        return at_least_float32(outputs) * self.std + self.mean
 
     def chance(self, targets: Tensor) -> dict[str, float]:
         residual = (targets.cpu() - self.mean.cpu()).double()
@@ -90,7 +84,3 @@ class RegressionMetrics(Metric):
             "loss": mean_squares.mean().item(),
             "r2": (1 - (mean_squares / variance).mean()).item(),
         }
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.6g}" for value in values)

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from playbook.components import Component
+from playbook.components import Component, errors_of
 from playbook.config import Config
 from playbook.data import Source, Split
 from playbook.errors import InputError, one_line
@@ -64,6 +64,7 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
+    _check_optimizer(config, device)
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return TrialSetup(
@@ -102,7 +103,7 @@ def _check_model(config: Config, model: nn.Module, train: Split, task: Task, ran
     inputs, targets = train.batch(torch.arange(min(2, len(train))))
     if config.batch_size == rank.world_size:
         _check_training_on_one(config, model, inputs[:1], rank)
-    with evaluating(model):
+    with evaluating(model), errors_of("model", f"forward() of inputs of {tuple(inputs.shape)}"):
         outputs = model(inputs)
     needed = (len(inputs), task.num_outputs)
     if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != needed:
@@ -131,14 +132,25 @@ def _check_training_on_one(config: Config, model: nn.Module, inputs: Tensor, ran
             buffer.copy_(buffers[name])
 
 
+def _check_optimizer(config: Config, device: torch.device) -> None:
+    """An optimizer that does not take a step as it is asked for here says so now, and not in the first of the run."""
+    weight = nn.Parameter(torch.zeros(2, 2, device=device))
+    weight.grad = torch.zeros_like(weight)
+    optimizer: torch.optim.Optimizer = config.optimizer.build(params=[weight], lr=config.lr)
+    with errors_of("optimizer", f"step() of {type(optimizer).__name__}"):
+        optimizer.step(lambda: 0.0)
+
+
 def _check_objective(config: Config, task: Task, validation: Split) -> None:
     try:
         names = metric_names(task, validation.targets)
-    except Exception as error:  # a torchmetrics class that does not fit the task's outputs raises what it likes
+    except InputError:
+        raise
+    except Exception as error:  # a torchmetrics class that does not fit the task's outputs, or a fork's with a bug
         if is_out_of_memory(error):
             raise
         words = one_line(error) or type(error).__name__
-        raise InputError(f"task.metrics: {words}") from error
+        raise InputError(f"task.metrics: {words} (HYDRA_FULL_ERROR=1 shows where)") from error
     known = [f"val/{name}" for name in names if not name.startswith("examples/")]
     known += [of_training for name, of_training in TRAINING_METRICS.items() if name in names]
     if config.objective.metric not in known:

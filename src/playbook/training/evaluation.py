@@ -34,7 +34,7 @@ def evaluate(model: nn.Module, task: Task, loader: PassLoader, *, precision: Pre
         for inputs, targets in loader:
             with precision.forward_context():
                 outputs = model(precision.convert_input(inputs))
-            metrics.update(outputs.to(judge), targets.to(judge))
+            metrics.update(outputs, targets)
     return _flat(metrics.compute())
 
 
@@ -59,7 +59,7 @@ def metric_names(task: Task, split_targets: torch.Tensor) -> list[str]:
 
 
 def _flat(computed: Mapping[str, Any]) -> dict[str, float]:
-    """Plain floats; a collection flattens the dict of our own metrics already, a tensor of many becomes one each."""
+    """Plain floats; a tensor of many becomes one each."""
     flat: dict[str, float] = {}
     for name, value in computed.items():
         values = value.tolist() if isinstance(value, torch.Tensor) else value

@@ -85,9 +85,9 @@ _REMEDIES = {
 }
 
 
-def summary(result: Result, folder: str) -> Table:
+def summary(result: Result) -> Table:
     """How the trial ended, as a table."""
-    table = Table(show_header=False, title=Text(folder, style="bold"), title_justify="left")
+    table = Table(show_header=False)
     table.add_column(style="dim")
     table.add_column()
     status = (

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from playbook.config import Config
-from playbook.errors import CrashError, InputError
+from playbook.errors import CrashError, InputError, exit_with
 from playbook.lock import locked
 from playbook.run_files import Result, read_result
 from playbook.training.build import TrialSetup, build
@@ -58,7 +58,8 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
             _say_that_it_was_finished(console, result, config)
         else:
             result, logged_to = _train(folder, config, verbose, reuse_data)
-    console.print(summary(result, str(folder)))
+    console.print(str(folder), style="bold", soft_wrap=True, highlight=False, markup=False)  # to be copied whole
+    console.print(summary(result))
     if logged_to:
         console.print(f"W&B: {logged_to}", soft_wrap=True, highlight=False)
     return result
@@ -125,8 +126,7 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
             state.environment = environment(setup.device, rank) | code_of(config)
             result, _ = _run(setup, state, interrupts, memory, verbose)
     except (InputError, CrashError) as error:
-        print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
-        sys.exit(error.exit_code)
+        exit_with(error)
     if memory.exceeded is not None:
         sys.exit(OUT_OF_MEMORY)  # the other ranks do not know and wait for this one: the trial is ended from outside
     if result is None:

@@ -1,51 +1,69 @@
-"""A trial's config from overrides: what Hydra composes, checked, with the trial's folder named. No torch here."""
+"""The config of a trial, checked and with its folder named: of a command line, or composed from Python."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from playbook.composition import compose_config, explain
 from playbook.config import Config, flatten, load_config
 from playbook.errors import InputError
 from playbook.validation import show
 
-CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
+SWEEPER = "hydra_plugins.quasi_random_sweeper.quasi_random_sweeper.QuasiRandomSweeper"
 
 
-def trial_config(cfg: DictConfig) -> Config:
-    """The checked config of the trial that Hydra composed, with its folder named.
+def compose(*overrides: str) -> Config:
+    """The config of `python train.py <overrides>`, for `playbook.train`; the same command finds the run again.
+
+    Raises:
+        InputError: a line for each fault. Nothing has been created.
+    """
+    try:
+        cfg = compose_config("train", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, "train", overrides) from error
+    return _config(cfg, cfg.hydra, folder=None)
+
+
+def config_of(cfg: DictConfig) -> Config:
+    """The config of the trial that Hydra composed for this process.
 
     Raises:
         InputError: a line for each fault. Nothing has been created.
     """
     hydra = cast(DictConfig, HydraConfig.get())
-    if not in_a_study():
-        _refuse_study_without_its_sweeper(hydra)
-    config = load_config(plain_trial(cfg, hydra))
-    if config.output_dir is None:
-        if in_a_study():
-            folder = Path(hydra.sweep.dir) / hydra.sweep.subdir
-        else:
-            folder = Path(config.output_root) / "runs" / f"{trial_name(hydra)}-{config.fingerprint()}"
-        config = replace(config, output_dir=str(folder))
-    return config
+    return _config(cfg, hydra, folder=Path(hydra.sweep.dir) / hydra.sweep.subdir if in_a_study() else None)
 
 
 def in_a_study() -> bool:
-    """Whether this is one of the trials that a sweeper runs, each in a folder that it names."""
-    hydra = HydraConfig.get()
-    return hydra.mode == RunMode.MULTIRUN and hydra.sweep.subdir != "."
+    """Whether this is one of the trials of a study, each in a folder that the sweeper names."""
+    return _in_a_study(HydraConfig.get())
+
+
+def _in_a_study(hydra: Any) -> bool:
+    return hydra.mode == RunMode.MULTIRUN and hydra.sweeper.get("_target_") == SWEEPER
+
+
+def _config(cfg: DictConfig, hydra: DictConfig, folder: Path | None) -> Config:
+    """`folder` is where the trial goes that says no `output_dir`; None: it is named after the config."""
+    if not _in_a_study(hydra):
+        _refuse_study_without_its_sweeper(hydra)
+    config = load_config(plain_trial(cfg, hydra))
+    if config.output_dir is not None:
+        return config
+    if folder is None:
+        folder = Path(config.output_root) / "runs" / f"{trial_name(hydra)}-{config.fingerprint()}"
+    return replace(config, output_dir=str(folder))
 
 
 def trial_name(hydra: DictConfig, left_out: Sequence[str] = ()) -> str:
@@ -70,28 +88,6 @@ def plain_trial(cfg: DictConfig, hydra: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def compose_trial(*overrides: str) -> Config:
-    """The checked config of `python train.py <overrides>` for use from Python; without an `output_dir` it has none.
-
-    Raises:
-        InputError: a line for each fault in a value. Hydra's own errors pass.
-    """
-    cfg = compose_config("train", overrides)
-    with open_dict(cfg):
-        del cfg["hydra"], cfg["study"]
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return load_config({str(key): value for key, value in plain.items()})
-
-
-def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """What Hydra would compose for these command-line words, with its own `hydra` block; inside a door or outside."""
-    inside = GlobalHydra.instance().is_initialized()
-    context = nullcontext() if inside else initialize_config_dir(CONFIG_DIR, version_base="1.3")
-    with context:
-        return compose(config_name, overrides=list(overrides), return_hydra_config=True)
-
-
 def _refuse_what_does_not_resolve(cfg: DictConfig) -> None:
     """OmegaConf's error of an interpolation names what was not found, not where it stands."""
     raw = OmegaConf.to_container(cfg, resolve=False)
@@ -114,7 +110,7 @@ def _overrides(hydra: DictConfig) -> list[str]:
 def _refuse_study_without_its_sweeper(hydra: DictConfig) -> None:
     """`python train.py study=learning_rate`, or with another sweeper, would train one trial and no study."""
     given = [word for word in _overrides(hydra) if re.match(r"\+{0,2}study[.=]", word)]
-    if given and hydra.mode == RunMode.RUN:
+    if given and hydra.mode != RunMode.MULTIRUN:
         raise InputError(f"{given[0]}: a study is run with -m: python train.py -m {given[0]}")
     if given:
         raise InputError(

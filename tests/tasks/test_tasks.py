@@ -1,0 +1,177 @@
+"""What every task has: metrics of the config in the targets' units, and defaults for what a fork need not say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning.plugins.precision.precision import Precision
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanAbsoluteError, MeanMetric, Metric, R2Score
+from torchmetrics.classification import MulticlassAUROC, MulticlassCalibrationError
+
+from playbook.data import PassLoader, TensorSplit
+from playbook.errors import InputError
+from playbook.tasks import Classification, Regression, Task
+from playbook.training import train
+from playbook.training.evaluation import evaluate
+
+MAE = "+task.metrics.mae={_target_: torchmetrics.MeanAbsoluteError}"
+
+
+def draw(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 11])
+def test_metrics_of_a_regression_are_in_the_units_of_the_targets(batch_size: int) -> None:
+    inputs, targets, training = draw(11, 5, seed=0), 150 + 30 * draw(11, 2, seed=1), 140 + 20 * draw(40, 2, seed=2)
+    task = Regression(training, None, metrics={"mae": MeanAbsoluteError(), "r2_score": R2Score()})
+    model = nn.Linear(5, 2)
+    weight, bias = (p.detach().double().numpy() for p in (model.weight, model.bias))
+    outputs = inputs.double().numpy() @ weight.T + bias
+    predictions = outputs * training.double().numpy().std(0) + training.double().numpy().mean(0)
+    errors = predictions - targets.double().numpy()
+    found = evaluate(
+        model, task, PassLoader(TensorSplit(inputs, targets), batch_size=batch_size), precision=Precision()
+    )
+    assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    # The task's own r2 comes from the standardised outputs: two ways to one number.
+    assert found["r2_score"] == pytest.approx(found["r2"], rel=1e-4)
+
+
+def test_the_mean_absolute_error_of_a_trial_is_that_of_its_predictions(run_trial) -> None:
+    run = run_trial("data=diabetes", "task=regression", "lr=0.02", "max_steps=100", "eval_every=100", MAE)
+    validation = run.config.data.build().load("val")
+    by_hand = (run.model(100)(validation.inputs) - validation.targets).abs().mean().item()
+    recorded = dict(run.evals.filter(step=100).select("metric", "value").iter_rows())
+    assert recorded["val/mae"] == pytest.approx(by_hand, rel=1e-5)
+    assert recorded["val/mae"] < recorded["val/error"]  # a mean is at most the root mean square of the same errors
+
+
+def test_metrics_of_a_classification_see_probabilities() -> None:
+    # Outputs between 0 and 1 are what torchmetrics would take for probabilities, though they are logits.
+    inputs, targets = 0.2 * draw(60, 3, seed=0).abs(), torch.arange(60) % 3
+    metrics = {"auroc": MulticlassAUROC(3), "ece": MulticlassCalibrationError(3, n_bins=1)}
+    task = Classification(targets, 3, metrics=metrics)
+    assert inputs.max() < 1
+    found = evaluate(nn.Identity(), task, PassLoader(TensorSplit(inputs, targets), batch_size=7), precision=Precision())
+    probabilities = np.exp(inputs.double().numpy())
+    probabilities /= probabilities.sum(1, keepdims=True)
+    accuracy = np.mean(probabilities.argmax(1) == targets.numpy())
+    assert found["ece"] == pytest.approx(abs(probabilities.max(1).mean() - accuracy), abs=1e-5)
+    areas = []
+    for label in range(3):
+        positive, negative = (probabilities[chosen, label] for chosen in (targets == label, targets != label))
+        pairs = positive[:, None] - negative[None]
+        areas.append(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
+    assert found["auroc"] == pytest.approx(np.mean(areas), abs=1e-5)
+
+
+@pytest.mark.parametrize("task", [Classification(torch.arange(3), 3), Regression(150 + draw(9, 2, seed=0), None)])
+def test_predictions_of_bfloat16_outputs_are_not_rounded_again(task: Task) -> None:
+    outputs = draw(4, task.num_outputs, seed=1).bfloat16()
+    torch.testing.assert_close(task.predict(outputs), task.predict(outputs.float()), rtol=0, atol=0)
+    assert task.predict(outputs.double()).dtype == torch.float64
+
+
+# What a fork's own task needs.
+
+
+class MeanSquares(Metric):
+    """The least that a task's own metric is; `names` are what it gives."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, names: tuple[str, ...] = ("error", "loss")) -> None:
+        super().__init__()
+        self.names = names
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.total += (outputs - targets).square().mean(-1).sum()
+        self.count += len(targets)
+
+    def compute(self) -> dict[str, float]:
+        return dict.fromkeys(self.names, (self.total / self.count).item())
+
+
+class Least(Task):
+    """The three things that a task has to say."""
+
+    def __init__(self, train_targets: Tensor, names: tuple[str, ...] = ("error", "loss"), metrics=None) -> None:
+        super().__init__(metrics)
+        self.num_outputs = train_targets.shape[1]
+        self.names = names
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs, targets)
+
+    def own_metrics(self) -> Metric:
+        return MeanSquares(self.names)
+
+
+@pytest.fixture
+def least(trial_config, monkeypatch):
+    """The config of a trial with that task."""
+    from playbook import components
+    from playbook.config import load_config
+
+    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+
+    def make(**arguments):
+        plain = trial_config("data=diabetes", "task=regression", "optimizer=adam").plain()
+        return load_config(plain | {"task": {"_target_": f"{__name__}.Least", **arguments}})
+
+    return make
+
+
+def test_a_task_of_three_methods_trains_and_is_read_back(least) -> None:
+    import playbook
+
+    config = least()
+    result = train(config, verbose=False)
+    assert (result.status, result.chance, result.above_chance) == ("complete", None, None)
+    run = playbook.load_run(config.output_dir)
+    best = run.model()(run.config.data.build().load("val").inputs)
+    assert best.shape == (len(run.config.data.build().load("val")), 1)
+    rows = run.predictions.filter(step=10)
+    distances = (rows["target"].cast(float) - rows["prediction"].cast(float)).abs()
+    assert rows["score"].to_list() == pytest.approx(distances.to_list(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["rmse"], "rmse; error and loss are needed too"), (["error"], "error; loss is needed too")]
+)
+def test_a_task_without_error_or_loss_is_refused_before_anything_is_written(least, tmp_path, names, words) -> None:
+    with pytest.raises(InputError, match=rf"^task: compute\(\) of MeanSquares gives {words}$"):
+        train(least(names=names), verbose=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_metric_of_the_name_of_the_tasks_own_is_refused(least) -> None:
+    with pytest.raises(InputError, match=r"^task\.metrics\.error: the task has a metric of this name"):
+        train(least(metrics={"error": {"_target_": "torchmetrics.MeanAbsoluteError"}}), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("metric", "line"),
+    [
+        ({"_target_": "torchmetrics.classification.MulticlassF1Score", "num_classes": -1}, r"task\.metrics\.m: "),
+        ({"_target_": f"{__name__}.Breaks"}, r"task\.metrics: 'no such part'"),
+    ],
+)
+def test_a_metric_that_raises_is_one_line(least, tmp_path, metric, line) -> None:
+    with pytest.raises(InputError, match=rf"^{line}[^\n]*HYDRA_FULL_ERROR=1 shows where\)$"):
+        train(least(metrics={"m": metric}), verbose=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Breaks(MeanMetric):
+    """A metric with a bug."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        raise KeyError("no such part")
