@@ -16,6 +16,7 @@ from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
+from playbook.training.data import load_data
 from playbook.training.device import choose_device, set_num_threads
 from playbook.training.distributed import Rank
 from playbook.training.evaluation import evaluating, metric_names
@@ -30,6 +31,7 @@ class Parts:
     source: Source
     train: Split
     validation: Split
+    data_fingerprint: str
     task: Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -53,7 +55,8 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
             f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
             f" allowed is a multiple of {rank.world_size}"
         )
-    source, train, validation = _load(config.data, reuse_data)
+    data = load_data(config.data, reuse_data)
+    source, train, validation = data.source, data.train, data.validation
     task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
@@ -70,6 +73,7 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
         source=source,
         train=train.to(device),
         validation=validation.to(device),
+        data_fingerprint=data.fingerprint,
         task=task,
         model=model,
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
@@ -77,20 +81,6 @@ def build(config: Config, rank: Rank, *, reuse_data: bool = False) -> Parts:
         mirror=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[_built_callback(callback) for callback in config.callbacks.values()],
     )
-
-
-_last: tuple[Component, tuple[Source, Split, Split]] | None = None
-"""The data of the last trial: the trials of a study in one process read their files once."""
-
-
-def _load(data: Component, reuse: bool) -> tuple[Source, Split, Split]:
-    global _last
-    if reuse and _last is not None and _last[0] == data:
-        return _last[1]
-    source: Source = data.build()
-    splits = source, source.load("train"), source.load("val")
-    _last = (data, splits) if reuse else None
-    return splits
 
 
 @torch.no_grad()

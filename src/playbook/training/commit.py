@@ -96,11 +96,6 @@ class Commits:
         self._tables = {name: Table(folder, name) for name in (STEPS, EVALS, PREDICTIONS)}
         self._began = perf_counter() - history.seconds
 
-    def close(self) -> None:
-        """End the worker processes of the evaluation's loaders."""
-        self._judges.validation.close()
-        self._judges.training_sample.close()
-
     @property
     def seconds(self) -> float:
         """Spent on the trial so far, those before an interruption included."""

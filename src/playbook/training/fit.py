@@ -20,7 +20,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 
 from playbook.config import Config
-from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
+from playbook.data import PassLoader, StepLoader
+from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew
 from playbook.errors import CrashError, InputError, one_line
 from playbook.run_files import Result
 from playbook.training import result
@@ -120,7 +121,6 @@ class Fit:
             raise
         finally:
             self._progress.stop()
-            self._commits.close()
             self._module.close()
 
     def started(self, step: int) -> None:
@@ -219,11 +219,11 @@ class Fit:
         kept = fixed_sample(validation_targets, KEPT_EXAMPLES, seed=0)
         _check_for_skew("the fixed training sample", train_targets[sample], train_targets)
         _check_for_skew("the validation split", validation_targets, train_targets)
-        inputs, targets = parts.validation.batch(kept.to(parts.validation.targets.device))
+        ((inputs, targets),) = PassLoader(parts.validation, batch_size=KEPT_EXAMPLES, indices=kept, device=parts.device)
         return Judges(
             PassLoader(parts.validation, **settings),
             PassLoader(parts.train, indices=sample, **settings),
-            (kept, inputs.to(parts.device), targets.to(parts.device)),
+            (kept, inputs, targets),
         )
 
     def _result(self) -> Result:

@@ -27,6 +27,7 @@ from playbook.run_files import (
 )
 from playbook.training.checkpoints import SafeCheckpointIO, best_path, keep_only, saved, step_of, verify
 from playbook.training.commit import GENERATIONS, History
+from playbook.training.data import without_unknown_data
 
 
 def finished_result(folder: Path, config: Config) -> Result | None:
@@ -107,7 +108,7 @@ def last_commit(folder: Path) -> LastCommit:
 
 
 def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    if differences := difference(there, here):
+    if differences := difference(there, without_unknown_data(there, here)):
         raise InputError(
             f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
             " resume=force goes on all the same"

@@ -25,6 +25,7 @@ from playbook.training.build import Parts, build
 from playbook.training.checkpoints import step_of
 from playbook.training.code_hash import code_of
 from playbook.training.commit import History
+from playbook.training.data import DATA, refuse_other_data
 from playbook.training.device import choose_device, environment, first_line, is_out_of_memory
 from playbook.training.distributed import Rank, run_ranks
 from playbook.training.fit import Fit
@@ -54,20 +55,25 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         result = finished_result(folder, config)
         mirrored = None
         finished_before = result is not None
+        about_data = ""
         if result is None:
             result, mirrored = _train_into(folder, config, verbose, reuse_data)
+        else:
+            about_data = refuse_other_data(folder, config, result)
     if verbose:
         console = Console()
         if finished_before:
-            _say_that_it_was_finished(console, result, config)
+            _say_that_it_was_finished(console, result, config, about_data)
         console.print(summary(result, str(folder)))
         if mirrored:
             console.print(f"W&B: {mirrored}", soft_wrap=True, highlight=False)
     return result
 
 
-def _say_that_it_was_finished(console: Console, result: Result, config: Config) -> None:
+def _say_that_it_was_finished(console: Console, result: Result, config: Config, about_data: str) -> None:
     console.print("finished before, not trained again; overwrite=true does", style="dim")
+    if about_data:
+        console.print(about_data, style="yellow", markup=False, soft_wrap=True)
     then, now = result.environment or {}, code_of(config)
     for key in now:
         if then.get(key) != now[key]:
@@ -82,6 +88,8 @@ def _train_into(folder: Path, config: Config, verbose: bool, reuse_data: bool) -
     first = Rank(0, config.trainer.num_devices)
     parts, excess = _build_or_excess(config, first, reuse_data)
     here = environment(choose_device(config.trainer.device, config.trainer.precision, first), first) | code_of(config)
+    if parts is not None:
+        here |= {DATA: parts.data_fingerprint}
     busy = f"output_dir={folder}: another process is training into this folder"
     with locked(folder, busy) as lock, Interrupts() as interrupts:
         commit = begin(folder, config, here)
@@ -142,7 +150,7 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
     folder = Path(config.output_dir)
     with _said_by_the_rank(), _disk_trouble_is_a_crash(folder), Interrupts() as interrupts:
         parts = build(config, rank)
-        here = environment(parts.device, rank) | code_of(config)
+        here = environment(parts.device, rank) | code_of(config) | {DATA: parts.data_fingerprint}
         result, _ = _run(config, folder, parts, last_commit(folder), here, interrupts, verbose)
     if result is None:
         sys.exit(interrupts.exit_code)
