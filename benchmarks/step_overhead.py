@@ -37,7 +37,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from playbook.data import Source, StepLoader, StepOrder, TensorSplit
+from playbook.data import Source, StepLoader, TensorSplit
+from playbook.data.order import StepOrder
 from playbook.errors import InputError
 from playbook.models import MLP
 from playbook.training import train

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     FORWARD = 4  # dropout and whatever else a model draws in a training step
     SPLIT = 5
     SAMPLE = 6
+    EVALUATION = 7  # what a data set draws while it is evaluated: the same at every evaluation and in every trial
 
 
 def fold_in(seed: int, *words: int) -> int:

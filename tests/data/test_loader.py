@@ -3,7 +3,11 @@
 import itertools
 import multiprocessing
 import pickle
+import random
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -16,8 +20,8 @@ from playbook.data import (
     StepLoader,
     StoredSplit,
     TensorSplit,
-    step_indices,
 )
+from playbook.data.order import StepOrder
 from playbook.errors import InputError
 
 AUGMENTATIONS = [None, CropFlip(2, True)]
@@ -39,7 +43,7 @@ def stored() -> StoredSplit:
 
 
 class Noisy(Dataset):
-    """A map-style data set that draws from torch's default generator, as torchvision's transforms do."""
+    """A map-style data set that draws from all three default generators, as people's transforms do."""
 
     def __init__(self, inputs: torch.Tensor) -> None:
         self.inputs = inputs
@@ -47,8 +51,26 @@ class Noisy(Dataset):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
-        return self.inputs[index] + torch.rand(1), "the rest of an item is not used"
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.inputs[index] + torch.tensor([[torch.rand(()), np.random.rand(), random.random()] * 3])[0, :8]
+
+
+class Targeted(Dataset):
+    """A map-style data set that gives a target of its own, and something else."""
+
+    def __init__(self, inputs: torch.Tensor, targets: Sequence[Any]) -> None:
+        self.inputs = inputs
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Any, str]:
+        return self.inputs[index], self.targets[index], "the rest of an item is not used"
+
+
+def random_states() -> list[Any]:
+    return [torch.get_rng_state().tolist(), [str(part) for part in np.random.get_state()], random.getstate()]
 
 
 def assert_same(first, second) -> None:
@@ -87,8 +109,9 @@ def test_the_shares_of_ranks_are_the_batch_of_one_process(in_memory, augmentatio
 
 
 def test_batches_hold_the_examples_of_their_step(in_memory):
+    order = StepOrder(len(in_memory), batch_size=200, seed=4)
     for step, (inputs, targets) in enumerate(StepLoader(in_memory, **SETTINGS)):
-        indices = step_indices(step, num_examples=len(in_memory), batch_size=200, seed=4).numpy()
+        indices = order(step).numpy()
         assert (inputs.numpy() == in_memory.inputs.numpy()[indices]).all()
         assert (targets.numpy() == in_memory.targets.numpy()[indices]).all()
 
@@ -115,6 +138,66 @@ def test_a_data_set_that_draws_is_a_function_of_the_step_too(in_memory):
     assert here[0][0].shape == (16, *split.input_shape)
 
 
+def test_a_data_set_that_draws_gives_the_same_in_every_pass(in_memory):
+    split = DatasetSplit(Noisy(in_memory.inputs[:50]), in_memory.targets[:50])
+    here = PassLoader(split, batch_size=8)
+    first = list(here)
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    assert_same(first, here)
+    assert_same(first, PassLoader(split, batch_size=8, num_workers=2))
+    ranks = [PassLoader(split, batch_size=8, rank=rank, world_size=2) for rank in range(2)]
+    rounds = itertools.zip_longest(*ranks)
+    assert_same(first, [batch for batches in rounds for batch in batches if batch is not None])
+    assert not torch.equal(first[0][0] - in_memory.inputs[:8], first[1][0] - in_memory.inputs[8:16])  # noise differs
+
+
+@pytest.mark.parametrize(
+    ("targets", "own"),
+    [
+        (torch.arange(6), [5, 4, 3, 2, 1, 0]),
+        (torch.arange(6), list(torch.arange(6).int().flip(0))),
+        (torch.arange(6), list(np.arange(6)[::-1])),
+        (torch.zeros(6, 1), [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]),
+        (torch.zeros(6, 2), [[float(i), 0.5] for i in range(6)]),
+        (torch.zeros(6, 2), list(np.arange(12.0).reshape(6, 2))),
+    ],
+)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_targets_that_a_data_set_gives_are_trained_and_judged_on(in_memory, targets, own, num_workers):
+    split = DatasetSplit(Targeted(in_memory.inputs[:6], own), targets)
+    expected = torch.tensor(np.array([np.asarray(target) for target in own])).to(targets.dtype).reshape(targets.shape)
+    passed = torch.cat([batch for _, batch in PassLoader(split, batch_size=4, num_workers=num_workers)])
+    assert passed.dtype == targets.dtype
+    assert torch.equal(passed, expected)
+    order = StepOrder(6, batch_size=4, seed=0)
+    for step, (_, batch) in enumerate(StepLoader(split, batch_size=4, seed=0, num_steps=3, num_workers=num_workers)):
+        assert torch.equal(batch, expected[order(step)])
+
+
+@pytest.mark.parametrize(
+    ("targets", "own", "kind"),
+    [
+        (torch.arange(6), [0.5] * 6, r"float32 \(\), and targets are int64 \(6,\)"),
+        (torch.arange(6), [torch.rand(10)] * 6, r"float32 \(10,\)"),  # mixed up: no class any more
+        (torch.arange(6), ["a name"] * 6, "str"),
+        (torch.zeros(6, 2), [1] * 6, r"int64 \(\), and targets are float32 \(6, 2\)"),
+        (torch.zeros(6, 2), [[1.0, 2.0, 3.0]] * 6, r"float32 \(3,\)"),
+    ],
+)
+def test_a_target_of_another_kind_is_refused(in_memory, targets, own, kind):
+    with pytest.raises(InputError, match=f"the data set gives a target .* of {kind}"):
+        DatasetSplit(Targeted(in_memory.inputs[:6], own), targets)
+
+
+def test_a_split_without_examples_is_refused(in_memory):
+    empty = in_memory.inputs[:0]
+    for make in (lambda: DatasetSplit(Noisy(empty), torch.arange(0)), lambda: TensorSplit(empty, torch.arange(0))):
+        with pytest.raises(InputError, match="a split without examples"):
+            make()
+
+
 def test_a_data_set_and_targets_that_do_not_fit_are_refused(in_memory):
     data = Noisy(in_memory.inputs[:50])
     with pytest.raises(InputError, match="the data set has 50 examples and 49 targets"):
@@ -134,11 +217,11 @@ def test_loaders_reach_workers_that_do_not_share_memory(stored):
 def test_the_default_generator_is_left_alone(in_memory, stored, num_workers):
     noisy = DatasetSplit(Noisy(in_memory.inputs), in_memory.targets)
     for split in (in_memory, stored, noisy) if num_workers == 0 else (noisy,):
-        before = torch.get_rng_state()
+        before = random_states()
         for _ in StepLoader(split, augmentation=CropFlip(1, True), num_workers=num_workers, **SETTINGS):
-            assert torch.equal(before, torch.get_rng_state())
-        for _ in PassLoader(split if split is not noisy else stored, batch_size=500, num_workers=num_workers):
-            assert torch.equal(before, torch.get_rng_state())
+            assert random_states() == before
+        for _ in PassLoader(split, batch_size=500, num_workers=num_workers):
+            assert random_states() == before
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -156,6 +239,14 @@ def test_workers_end_with_the_loop_that_used_them(stored):
     assert multiprocessing.active_children() == []
 
 
+def test_workers_end_with_the_pass_and_are_no_more_than_its_batches(stored):
+    loader = PassLoader(stored, batch_size=1000, num_workers=5)
+    for _ in range(2):
+        for _ in loader:
+            assert len(multiprocessing.active_children()) == 2
+        assert multiprocessing.active_children() == []
+
+
 def test_no_steps_are_no_batches(in_memory, stored):
     for split in (in_memory, stored):
         loader = StepLoader(split, batch_size=4, seed=0, num_steps=7, start_step=7, num_workers=2)
@@ -168,7 +259,7 @@ def test_a_pass_sees_each_example_once_in_order(stored, in_memory, world_size, n
         PassLoader(stored, batch_size=100, rank=rank, world_size=world_size, num_workers=num_workers)
         for rank in range(world_size)
     ]
-    for _ in range(2):  # the workers serve more than one pass
+    for _ in range(2):
         rounds = itertools.zip_longest(*loaders)  # rank after rank, as one process would have them
         batches = [batch for each in rounds for batch in each if batch is not None]
         assert len(batches) == sum(len(loader) for loader in loaders)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.data import StepOrder, step_indices
+from playbook.data.order import StepOrder
 from playbook.errors import InputError
 from playbook.randomness import Stream, fold_in
 
@@ -33,9 +33,7 @@ def test_a_step_is_a_slice_of_the_stream_of_permutations(num_examples, share, wo
     batch_size = share * world_size
     expected = stream_of(seed, num_examples, batch_size * (step + 1))[batch_size * step :]
     shares = [
-        step_indices(
-            step, num_examples=num_examples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
-        )
+        StepOrder(num_examples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)(step)
         for rank in range(world_size)
     ]
     assert torch.cat(shares).tolist() == expected[:batch_size]
@@ -46,7 +44,7 @@ def test_a_step_is_a_slice_of_the_stream_of_permutations(num_examples, share, wo
 def test_kept_permutations_do_not_change_a_step(steps):
     order = StepOrder(11, batch_size=26, seed=3)
     for step in steps:
-        assert order(step).tolist() == step_indices(step, num_examples=11, batch_size=26, seed=3).tolist()
+        assert order(step).tolist() == StepOrder(11, batch_size=26, seed=3)(step).tolist()
 
 
 def test_each_pseudo_epoch_sees_each_example_once():
@@ -57,13 +55,13 @@ def test_each_pseudo_epoch_sees_each_example_once():
 
 
 def test_the_order_differs_by_seed_and_by_pseudo_epoch():
-    first, second = (step_indices(0, num_examples=50, batch_size=100, seed=seed) for seed in (0, 1))
+    first, second = (StepOrder(50, batch_size=100, seed=seed)(0) for seed in (0, 1))
     assert first.tolist() != second.tolist()
     assert first[:50].tolist() != first[50:].tolist()
 
 
 def test_the_order_is_the_one_of_earlier_versions():
-    assert step_indices(3, num_examples=10, batch_size=4, seed=0).tolist() == [4, 0, 6, 3]
+    assert StepOrder(10, batch_size=4, seed=0)(3).tolist() == [4, 0, 6, 3]
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():
@@ -71,8 +69,3 @@ def test_a_batch_that_ranks_cannot_share_is_refused():
         StepOrder(100, batch_size=65, seed=0, world_size=2)
     with pytest.raises(InputError, match="batch_size=0"):
         StepOrder(100, batch_size=0, seed=0)
-
-
-def test_no_examples_are_refused():
-    with pytest.raises(InputError, match="no examples"):
-        StepOrder(0, batch_size=2, seed=0)

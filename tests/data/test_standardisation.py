@@ -1,10 +1,10 @@
-"""Normalisation against NumPy in float64."""
+"""Standardisation against NumPy in float64."""
 
 import numpy as np
 import pytest
 import torch
 
-from playbook.data.standardisation import Normalisation
+from playbook.data.standardisation import Standardisation
 
 
 @pytest.mark.parametrize("shape", [(5000, 3), (5000, 2, 4, 3)])
@@ -14,10 +14,10 @@ def test_statistics_and_result_are_numpys(shape, dtype):
     axes = (0, *range(2, len(shape)))
     mean = examples.mean(axes, dtype=np.float64, keepdims=True)
     std = examples.astype(np.float64).std(axes, keepdims=True)
-    normalisation = Normalisation.of(torch.from_numpy(examples))
-    np.testing.assert_allclose(normalisation.mean, mean[0], rtol=1e-7)
-    np.testing.assert_allclose(normalisation.std, std[0], rtol=1e-7)
-    result = normalisation(torch.from_numpy(examples))
+    standardisation = Standardisation.of(torch.from_numpy(examples))
+    np.testing.assert_allclose(standardisation.mean, mean[0], rtol=1e-7)
+    np.testing.assert_allclose(standardisation.std, std[0], rtol=1e-7)
+    result = standardisation(torch.from_numpy(examples))
     assert result.dtype == torch.float32
     np.testing.assert_allclose(result, (examples - mean) / std, atol=2e-6)
 
@@ -26,11 +26,29 @@ def test_statistics_and_result_are_numpys(shape, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_constant_feature_becomes_zero(constant, dtype):
     examples = torch.stack([torch.full((777,), constant, dtype=dtype), torch.arange(777, dtype=dtype)], dim=1)
-    normalisation = Normalisation.of(examples)
-    assert (normalisation(examples)[:, 0].abs() < 1e-15).all()
-    assert normalisation(examples + 1)[0, 0] == pytest.approx(1 if constant < 1e9 or dtype == torch.float64 else 0)
+    standardisation = Standardisation.of(examples)
+    assert (standardisation(examples)[:, 0].abs() < 1e-15).all()
+    assert standardisation(examples + 1)[0, 0] == pytest.approx(1 if constant < 1e9 or dtype == torch.float64 else 0)
 
 
 def test_a_timestamp_keeps_its_digits():
     seconds = 1.7e9 + 0.1 * torch.arange(1000, dtype=torch.float64)[:, None]
-    np.testing.assert_allclose(Normalisation.of(seconds)(seconds).std(correction=0), 1, rtol=1e-5)
+    np.testing.assert_allclose(Standardisation.of(seconds)(seconds).std(correction=0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-30, 1e30, 1e200, 1e300])
+def test_inputs_of_any_scale_are_the_same_inputs(scale):
+    examples = torch.randn(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    examples = torch.cat([examples, torch.full((200, 1), 5.0, dtype=torch.float64)], 1)
+    known = Standardisation.of(examples)(examples)
+    scaled = examples * scale
+    torch.testing.assert_close(Standardisation.of(scaled)(scaled), known, rtol=1e-5, atol=1e-6)
+
+
+def test_the_unit_changes_no_bit_of_ordinary_inputs():
+    examples = torch.randn(500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 37 + 11
+    mean = examples.sum(0, keepdim=True) / 500
+    std = ((examples - mean).square().sum(0, keepdim=True) / 500).sqrt()
+    found = Standardisation.of(examples)
+    assert torch.equal(found.mean, mean[0])
+    assert torch.equal(found.std, std[0])

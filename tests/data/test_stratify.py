@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.data import SKEW_LIMIT, fixed_sample, skew, split_indices
+from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew, split_indices
 from playbook.errors import InputError
 
 labels = st.lists(st.integers(0, 5), min_size=20, max_size=200).map(torch.tensor)

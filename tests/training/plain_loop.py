@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from playbook.data import Digits, step_indices
+from playbook.data import Digits
+from playbook.data.order import StepOrder
 from playbook.models import MLP
 from playbook.randomness import Stream, fold_in
 
@@ -46,6 +47,7 @@ def plain_run(
     model = _network(seed, width, dropout)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum, nesterov=nesterov, foreach=False)
     run = PlainRun(weights=[nn.utils.parameters_to_vector(model.parameters()).detach()])
+    order = StepOrder(len(train), batch_size=batch_size, seed=seed)
     for step in range(warmup_steps + max_steps):
         if step < warmup_steps:
             rate = lr * step / warmup_steps
@@ -53,7 +55,7 @@ def plain_run(
             rate = lr * (1 - (step - warmup_steps) / max_steps) if decay else lr
         optimizer.param_groups[0]["lr"] = rate
         torch.manual_seed(fold_in(fold_in(seed, Stream.FORWARD, 0), step))
-        indices = step_indices(step, num_examples=len(train), batch_size=batch_size, seed=seed)
+        indices = order(step)
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(inputs[indices]), targets[indices])
         torch.autograd.backward(loss)

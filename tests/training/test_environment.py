@@ -16,6 +16,7 @@ from playbook.errors import InputError
 from playbook.training import device as device_of_a_trial
 from playbook.training import train, trial
 from playbook.training.code_hash import code_of
+from playbook.training.data import load_data
 from playbook.training.distributed import Rank
 
 TRIAL = ("model.width=8", "model.dropout=0.2", "lr=0.1")
@@ -128,7 +129,8 @@ def test_before_its_first_commit_a_run_is_of_no_place(trial_config, tmp_path, mo
 def test_the_environment_is_recorded_as_it_is(trial_config, tmp_path):
     config = trial_config(*TRIAL)
     result = train(config, verbose=False)
-    assert result.environment == device_of_a_trial.environment(torch.device("cpu"), Rank()) | code_of(config)
+    here = device_of_a_trial.environment(torch.device("cpu"), Rank()) | code_of(config)
+    assert result.environment == here | {"data": load_data(config.data).fingerprint}
     assert result.environment["torch"] == torch.__version__
     assert (result.environment["num_threads"], result.environment["world_size"]) == (1, 1)
     assert Path(tmp_path / "run" / "result.json").exists()

@@ -52,6 +52,7 @@ from playbook.study.overrides import as_override, dimension_of, trial_overrides
 from playbook.study.plan import Plan
 from playbook.study.progress import Watch, summary
 from playbook.study.provenance import environment
+from playbook.study.same_data import other_data
 from playbook.study.session import run_missing, unfinished
 from playbook.study.space import Dimension, Value
 from playbook.study.study_files import STUDY, StudyFile, read_study, write_study
@@ -122,6 +123,8 @@ class StudySweep:
             if not ledger.is_written():
                 ledger.write()
         self._console.print(summary(ledger, study.n_trials, _program()), crop=False)
+        if line := other_data(ledger.outcomes.values()):
+            self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
         for line in self._app.finish(folder):
             self._console.print(line, soft_wrap=True, highlight=False)
         if crashed := ledger.count("crashed"):

@@ -8,16 +8,14 @@ for inputs, targets in StepLoader(train, batch_size=64, seed=0, num_steps=1000):
 from playbook.data.arrays import Arrays
 from playbook.data.augment import Augmentation, CropFlip
 from playbook.data.embedded import Diabetes, Digits
+from playbook.data.fingerprint import fingerprint_of_files, fingerprint_of_splits
 from playbook.data.images import CIFAR10, FashionMNIST
 from playbook.data.loader import PassLoader, StepLoader
-from playbook.data.order import StepOrder, step_indices
 from playbook.data.source import Source, TensorSource
 from playbook.data.split import Batch, DatasetSplit, Split, SplitName, StoredSplit, TensorSplit
-from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew, split_indices
 
 __all__ = [
     "CIFAR10",
-    "SKEW_LIMIT",
     "Arrays",
     "Augmentation",
     "Batch",
@@ -31,12 +29,9 @@ __all__ = [
     "Split",
     "SplitName",
     "StepLoader",
-    "StepOrder",
     "StoredSplit",
     "TensorSource",
     "TensorSplit",
-    "fixed_sample",
-    "skew",
-    "split_indices",
-    "step_indices",
+    "fingerprint_of_files",
+    "fingerprint_of_splits",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +13,7 @@ from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
 from playbook.data.augment import CropFlip
+from playbook.data.npz import NpzFile
 from playbook.data.source import TensorSource
 from playbook.data.split import SplitName
 from playbook.data.stratify import Fraction, split_indices
@@ -32,6 +32,9 @@ class Arrays(TensorSource):
     The file may bring `val_inputs`, `val_targets` and `test_inputs`, `test_targets`; a split that it does not bring is
     taken from `inputs` by `val_fraction` or `test_fraction`. The test arrays are read when `test` is loaded, no sooner.
     Nothing in the file is unpickled.
+
+    Raises:
+        InputError: from `load` and `num_classes`, a line with the file, the array and what is expected of it.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Arrays(TensorSource):
     ) -> None:
         super().__init__(in_memory=in_memory, num_workers=num_workers)
         self.path = Path(root or "") / path
+        self._file = NpzFile(self.path)
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
         self.split_seed = split_seed
@@ -59,6 +63,9 @@ class Arrays(TensorSource):
         """One more than the largest training target; None if targets are floats. Reads the file."""
         targets = self._pool[1]
         return None if targets.is_floating_point() else int(targets.max()) + 1
+
+    def fingerprint(self) -> str:
+        return self._file.fingerprint("inputs", "targets", "val_inputs", "val_targets")
 
     def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:
         prefix: dict[SplitName, _Prefix] = {"val": "val_", "test": "test_"}
@@ -101,17 +108,7 @@ class Arrays(TensorSource):
         return inputs, targets
 
     def _has(self, prefix: _Prefix) -> bool:
-        return f"{prefix}inputs" in self._names or f"{prefix}targets" in self._names
-
-    @cached_property
-    def _names(self) -> list[str]:
-        if not self.path.is_file():
-            raise InputError(f"data.path: there is no file {self.path}; type the .npz file, relative to data.root")
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return [name.removesuffix(".npy") for name in archive.namelist()]
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{self.path}: not an .npz file ({error}); write it with numpy.savez") from error
+        return f"{prefix}inputs" in self._file.names or f"{prefix}targets" in self._file.names
 
     def _read(self, prefix: _Prefix) -> tuple[Tensor, Tensor]:
         inputs, targets = (self._array(f"{prefix}{kind}") for kind in ("inputs", "targets"))
@@ -123,15 +120,11 @@ class Arrays(TensorSource):
         return self._inputs(f"{prefix}inputs", inputs), self._targets(f"{prefix}targets", targets)
 
     def _array(self, name: str) -> NDArray[np.generic]:
-        if name not in self._names:
-            raise InputError(f"{self.path}: found the arrays {', '.join(self._names)}, expected {name} among them")
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                array = file[name]
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:  # objects need pickle, which is off
-            raise InputError(f"{self.path}: {name} cannot be read ({error})") from error
+        array = self._file.array(name)
         if array.ndim == 0:
             raise InputError(f"{self.path}: found a single number for {name}, expected an array")
+        if 0 in array.shape[1:]:
+            raise InputError(f"{self.path}: found {name} of shape {array.shape}, expected some numbers an example")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"{self.path}: found nan or infinity in {name}, expected finite numbers")
         return array
@@ -165,6 +158,12 @@ class Arrays(TensorSource):
             return torch.from_numpy(array.astype(np.int64))
         if array.dtype.kind == "f" and array.ndim in (1, 2):
             tensor = torch.from_numpy(array.astype(np.float64))
+            single = tensor.float()  # as a model is trained on them
+            if not single.isfinite().all() or (tensor.any() and not single.any()):
+                raise InputError(
+                    f"{self.path}: found {name} up to {float(tensor.abs().max()):.3g}, expected numbers that a float32"
+                    " holds (1e-38 to 3e38): save them in other units"
+                )
             return tensor[:, None] if tensor.ndim == 1 else tensor
         raise InputError(
             f"{self.path}: found {name} of {array.dtype} {array.shape}, expected integers (n,) for classes, or floats "

@@ -1,4 +1,6 @@
-"""Two small real data sets that come with scikit-learn: nothing to download, nothing to find.
+"""Two small real data sets that travel with the package: nothing to download, nothing to find.
+
+Where they are from and under which licences: `embedded_files/README.md`.
 
 They take `root` and `download` like every other source, so that `data=` can be changed on a command line that sets
 them, and have no use for them.
@@ -8,7 +10,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
@@ -16,6 +20,8 @@ from torch import Tensor
 from playbook.data.source import TensorSource
 from playbook.data.split import SplitName
 from playbook.data.stratify import Fraction, split_indices
+
+_FILES = Path(__file__).with_name("embedded_files")
 
 
 class _Embedded(TensorSource):
@@ -63,11 +69,8 @@ class Digits(_Embedded):
     class_names = tuple("0123456789")
 
     def _read(self) -> tuple[Tensor, Tensor]:
-        from sklearn.datasets import load_digits  # scikit-learn takes a second to import
-
-        digits = load_digits()
-        images = torch.from_numpy(digits.images).to(torch.uint8)  # whole numbers from 0 to 16
-        return images[:, None], torch.from_numpy(digits.target).to(torch.int64)
+        with np.load(_FILES / "digits.npz", allow_pickle=False) as file:
+            return torch.from_numpy(file["images"])[:, None], torch.from_numpy(file["targets"]).to(torch.int64)
 
 
 class Diabetes(_Embedded):
@@ -76,7 +79,5 @@ class Diabetes(_Embedded):
     num_classes = None
 
     def _read(self) -> tuple[Tensor, Tensor]:
-        from sklearn.datasets import load_diabetes  # scikit-learn takes a second to import
-
-        diabetes = load_diabetes(scaled=False)
-        return torch.from_numpy(diabetes.data), torch.from_numpy(diabetes.target).float()[:, None]
+        with np.load(_FILES / "diabetes.npz", allow_pickle=False) as file:
+            return torch.from_numpy(file["inputs"]), torch.from_numpy(file["targets"]).float()[:, None]

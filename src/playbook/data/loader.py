@@ -7,8 +7,8 @@ t = start, start + 1, …. Where a batch is made does not change a bit of it.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from time import perf_counter
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from playbook.data.augment import Augmentation
 from playbook.data.order import StepOrder
+from playbook.data.seeding import generators_seeded
 from playbook.data.split import Batch, Split
 from playbook.randomness import Stream, fold_in
 
@@ -84,7 +85,8 @@ class PassLoader:
     Of `world_size` ranks each takes every world_size-th batch, whole. Nothing is repeated to fill up, so that sums over
     ranks are exact (D6); and an example shares its batch with the same others as in a single process, so that what is
     summed is the same to the last bit. The last batch may be smaller than `batch_size`, the batch of *one* rank.
-    Worker processes live as long as the loader, over many passes.
+    What a data set draws is the same in every pass. Worker processes live for one pass: those of several loaders would
+    wait beside one another.
     """
 
     def __init__(
@@ -105,23 +107,15 @@ class PassLoader:
         chunks = torch.split(indices, batch_size)[rank::world_size] if len(indices) else ()
         self.num_examples = sum(map(len, chunks))
         self._num_batches = len(chunks)
-        self._batches = _batches(
-            _PassBatches(split, tuple(chunks)),
-            range(len(chunks)),
-            0 if split.in_memory else num_workers,
-            self.device,
-            torch.Generator(),
-        )
+        self._make_batch = _PassBatches(split, tuple(chunks), rank, world_size)
+        self._num_workers = 0 if split.in_memory else num_workers
 
     def __len__(self) -> int:
         return self._num_batches
 
-    def close(self) -> None:
-        """End the worker processes; left to the garbage collector, each may wait for seconds."""
-        self._batches = ()
-
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._batches:
+        numbers = range(self._num_batches)
+        for batch in _batches(self._make_batch, numbers, self._num_workers, self.device, torch.Generator()):
             yield _move(batch, self.device)
 
 
@@ -140,7 +134,7 @@ class _StepBatches(Dataset[Batch]):
         if self.split.in_memory:
             inputs, targets = self.split.batch(indices)
         else:
-            with _default_generator_seeded(fold_in(self.seed, Stream.AUGMENTATION, step, self.rank)):
+            with generators_seeded(fold_in(self.seed, Stream.AUGMENTATION, step, self.rank)):
                 inputs, targets = self.split.batch(indices)
         if self.augmentation is None:
             return inputs, targets
@@ -153,12 +147,19 @@ class _StepBatches(Dataset[Batch]):
 
 
 class _PassBatches(Dataset[Batch]):
-    def __init__(self, split: Split, chunks: tuple[Tensor, ...]) -> None:
+    """Batch number n of a rank's share of a pass."""
+
+    def __init__(self, split: Split, chunks: tuple[Tensor, ...], rank: int, world_size: int) -> None:
         self.split = split
         self.chunks = chunks
+        self.rank = rank
+        self.world_size = world_size
 
     def __getitem__(self, number: int) -> Batch:
-        return self.split.batch(self.chunks[number])
+        if self.split.in_memory:
+            return self.split.batch(self.chunks[number])
+        with generators_seeded(fold_in(0, Stream.EVALUATION, number * self.world_size + self.rank)):
+            return self.split.batch(self.chunks[number])
 
 
 class _Here:
@@ -181,11 +182,14 @@ def _batches(
         make_batch,
         batch_size=None,  # an item of `make_batch` is a whole batch
         sampler=numbers,
-        num_workers=num_workers,
-        persistent_workers=True,
+        num_workers=min(num_workers, len(numbers)),
         pin_memory=device.type == "cuda",
         generator=generator,
         worker_init_fn=_leave_signals_to_the_trial,
+        # Named, because a trial's process may have been started by a launcher: joblib's own way to start a process
+        # (loky) is the default in its workers, and starts none of torch's. A fork costs milliseconds and pickles
+        # nothing; macOS's libraries do not survive one.
+        multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
     )
 
 
@@ -197,17 +201,6 @@ def _leave_signals_to_the_trial(worker: int) -> None:
     for signum in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
-@contextmanager
-def _default_generator_seeded(seed: int) -> Iterator[None]:
-    """Within it torch's default generator is seeded; afterwards it is where it was."""
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)
 
 
 def _move(batch: Batch, device: torch.device) -> Batch:

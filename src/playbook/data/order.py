@@ -14,19 +14,14 @@ from playbook.errors import InputError
 from playbook.randomness import Stream, fold_in
 
 
-def step_indices(
-    step: int, *, num_examples: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
-) -> Tensor:
-    """The examples of one step on one rank: int64 of shape (batch_size / world_size,), on the CPU.
+class StepOrder:
+    """`order(step)` is the examples of a step; the permutations in use are kept, so that it costs one view of one.
 
     Ranks hold contiguous equal shares, so that the shares concatenated in rank order are the batch of a single process.
+
+    Raises:
+        InputError: `batch_size` cannot be shared equally by `world_size`.
     """
-    order = StepOrder(num_examples, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
-    return order(step)
-
-
-class StepOrder:
-    """`step_indices` for many steps: keeps the permutations in use, so that a step costs one view of one of them."""
 
     def __init__(
         self,
@@ -38,8 +33,7 @@ class StepOrder:
         world_size: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        if num_examples < 1:
-            raise InputError("the training split has no examples; lower data.val_fraction or data.test_fraction")
+        assert num_examples > 0, "a split has examples"
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
                 f"batch_size={batch_size} cannot be shared equally by {world_size} processes: "

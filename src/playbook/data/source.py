@@ -1,13 +1,18 @@
 """Where examples come from: the class that a fork writes to bring its own data.
 
 A source is named by `_target_` in `conf/data/<name>.yaml`; the parameters of its constructor are the keys a user sets.
-The smallest useful one:
+One with a key of its own:
 
     class Mine(Source):
         num_classes = 3
 
-        def __init__(self, root: str, download: bool = False, in_memory: bool = False, num_workers: int = 4): ...
-        def load(self, split): return DatasetSplit(MyDataset(self.root, split), targets)
+        def __init__(self, root: str, num_workers: int = 4) -> None:
+            super().__init__(num_workers=num_workers)
+            self.root = root
+
+        def load(self, split: SplitName) -> Split:
+            dataset = MyDataset(self.root, split)
+            return DatasetSplit(dataset, dataset.labels)
 """
 
 from __future__ import annotations
@@ -15,11 +20,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from playbook.data.augment import Augmentation
 from playbook.data.split import Split, SplitName, StoredSplit, TensorSplit
-from playbook.data.standardisation import Normalisation
+from playbook.data.standardisation import Standardisation
 
 
 class Source(ABC):
@@ -27,11 +33,17 @@ class Source(ABC):
 
     The constructor touches no file: a config is checked by building it. `load` raises `InputError` for whatever is
     missing or broken. Loading `train` or `val` must not open files of the test split (B12).
+
+    `num_workers` processes make the batches of a split that is not in memory; `class_names` serve reports;
+    `augmentation` changes the inputs of training batches, in whatever way the split is stored.
     """
 
     class_names: tuple[str, ...] | None = None
     augmentation: Augmentation | None = None
     num_workers: int = 0
+
+    def __init__(self, *, num_workers: NonNegativeInt = 0) -> None:
+        self.num_workers = num_workers
 
     @property
     @abstractmethod
@@ -42,13 +54,25 @@ class Source(ABC):
     def load(self, split: SplitName) -> Split:
         """The examples of one split, ready for a model."""
 
+    def fingerprint(self) -> str | None:
+        """Which data `load` gives for `train` and `val`, where that can be told without loading them.
+
+        It is compared when a run is found again, finished or not. None, which needs no effort: it is taken from the
+        loaded splits (`fingerprint_of_splits`). For files that take long to load: `fingerprint_of_files`.
+        """
+        return None
+
 
 class TensorSource(Source):
-    """A source whose examples fit in memory: it says what they are, and normalisation and storage are done here."""
+    """A source whose examples fit in memory: it says what they are, and standardisation and storage are done here.
 
-    def __init__(self, *, in_memory: bool, num_workers: int = 0) -> None:
+    With `in_memory` they are kept as float32, on the device; otherwise as they were stored, and standardised batch by
+    batch. The bits are the same.
+    """
+
+    def __init__(self, *, in_memory: bool = True, num_workers: NonNegativeInt = 0) -> None:
+        super().__init__(num_workers=num_workers)
         self.in_memory = in_memory
-        self.num_workers = num_workers
 
     @abstractmethod
     def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:
@@ -59,13 +83,13 @@ class TensorSource(Source):
         if targets.is_floating_point():
             targets = targets.float()
         if self.in_memory:
-            return TensorSplit(self.normalisation(inputs), targets)
-        return StoredSplit(inputs, targets, self.normalisation)
+            return TensorSplit(self.standardisation(inputs), targets)
+        return StoredSplit(inputs, targets, self.standardisation)
 
     @cached_property
-    def normalisation(self) -> Normalisation:
+    def standardisation(self) -> Standardisation:
         """Of the inputs, by the training split."""
-        return Normalisation.of(self._train[0])
+        return Standardisation.of(self._train[0])
 
     @cached_property
     def _train(self) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.stats import ks_2samp
 from torch import Tensor
 
 from playbook.data.split import SplitName
@@ -73,12 +74,8 @@ def skew(sample: Tensor, everyone: Tensor) -> float:
         num_classes = int(everyone.max()) + 1
         frequencies = [torch.bincount(part, minlength=num_classes).double() / len(part) for part in (sample, everyone)]
         return float((frequencies[0] - frequencies[1]).abs().sum() / 2)
-    distances = []
-    for few, many in zip(sample.T.contiguous(), everyone.T.contiguous(), strict=True):
-        steps = many.unique()
-        cumulative = [torch.searchsorted(part.sort().values, steps, right=True) / len(part) for part in (few, many)]
-        distances.append(float((cumulative[0] - cumulative[1]).abs().max()))
-    return max(distances)
+    pairs = zip(sample.T.numpy(), everyone.T.numpy(), strict=True)
+    return max(float(ks_2samp(few, many, method="asymp").statistic) for few, many in pairs)
 
 
 def _stratified(strata: IntArray, size: int, random: np.random.RandomState) -> IntArray:

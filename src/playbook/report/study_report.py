@@ -36,6 +36,7 @@ from playbook.study.design import Objective
 from playbook.study.load import Study, load_study
 from playbook.study.overrides import program_of
 from playbook.study.plan import Plan
+from playbook.study.same_data import other_data
 
 FINDINGS = "findings.json"
 By = Literal["best", "final"]
@@ -93,7 +94,7 @@ def contents_of(study: Study, out_dir: Path, objective: Objective | None = None,
         commands={each.trial.number: commands.of_trial(each.trial.settings) for each in study.outcomes},
         conditions=conditions(study),
         notes=_notes(tables, left, objective, by),
-        caveats=study.file.caveats,
+        caveats=[line for line in (*study.file.caveats, other_data(study.outcomes)) if line],
         plan=Plan(design, study.file.n_trials, seconds).text(),
         provenance=[
             ("command", study.file.command),

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from playbook.components import Component, errors_of
+from playbook.components import errors_of
 from playbook.config import Config
 from playbook.data import Source, Split
 from playbook.errors import InputError, one_line
@@ -16,6 +16,7 @@ from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.optim import Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
+from playbook.training.data import load_data
 from playbook.training.device import set_num_threads
 from playbook.training.distributed import Rank
 from playbook.training.evaluation import TRAINING_METRICS, evaluating, metric_names
@@ -33,6 +34,7 @@ class TrialSetup:
     source: Source
     train: Split
     validation: Split
+    data_fingerprint: str
     task: Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -55,7 +57,8 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
             f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
             f" allowed is a multiple of {rank.world_size}"
         )
-    source, train, validation = _load(config.data, reuse_data)
+    data = load_data(config.data, reuse_data)
+    source, train, validation = data.source, data.train, data.validation
     task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
@@ -74,6 +77,7 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         source=source,
         train=train.to(device),
         validation=validation.to(device),
+        data_fingerprint=data.fingerprint,
         task=task,
         model=model,
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
@@ -81,20 +85,6 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
     )
-
-
-_last: tuple[Component, tuple[Source, Split, Split]] | None = None
-"""The data of the last trial: the trials of a study in one process read their files once."""
-
-
-def _load(data: Component, reuse: bool) -> tuple[Source, Split, Split]:
-    global _last
-    if reuse and _last is not None and _last[0] == data:
-        return _last[1]
-    source: Source = data.build()
-    splits = source, source.load("train"), source.load("val")
-    _last = (data, splits) if reuse else None
-    return splits
 
 
 def _check_model(config: Config, model: nn.Module, train: Split, task: Task, rank: Rank) -> None:

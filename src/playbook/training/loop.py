@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from playbook.data import SKEW_LIMIT, PassLoader, StepLoader, fixed_sample, skew
+from playbook.data import PassLoader, StepLoader
+from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew
 from playbook.errors import CrashError
 from playbook.optim import learning_rate
 from playbook.randomness import Stream, fold_in
@@ -110,8 +111,6 @@ class TrialLoop(LeanModule):
                 fit(trainer, self, self._state.checkpoint)
             finally:
                 self._progress.stop()
-                self._validation.close()
-                self._training_sample.close()
                 self._loader = None  # the data, which a reference cycle within Lightning would keep on the device
         self._state.seconds = self._seconds
         if self._infeasible is not None:
@@ -332,8 +331,9 @@ class TrialLoop(LeanModule):
         self._validation = PassLoader(setup.validation, **settings)
         self._training_sample = PassLoader(setup.train, indices=sample, **settings)
         self._kept = fixed_sample(validation_targets, KEPT_EXAMPLES, seed=0)
-        inputs, targets = setup.validation.batch(self._kept.to(setup.validation.targets.device))
-        self._kept_examples = inputs.to(setup.device), targets.to(setup.device)
+        (self._kept_examples,) = PassLoader(
+            setup.validation, batch_size=KEPT_EXAMPLES, indices=self._kept, device=setup.device
+        )
 
     def _evaluate(self) -> dict[str, float]:
         precision = self.trainer.precision_plugin

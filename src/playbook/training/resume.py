@@ -26,6 +26,7 @@ from playbook.run_files import (
     write_result,
 )
 from playbook.training.checkpoints import best_path, keep, keep_only, load_of_step, saved
+from playbook.training.data import without_unknown_data
 from playbook.training.state import RunState
 
 
@@ -121,7 +122,7 @@ def abandon(folder: Path) -> None:
 
 
 def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    if differences := difference(there, here):
+    if differences := difference(there, without_unknown_data(there, here)):
         raise InputError(
             f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
             " resume=force goes on all the same"

@@ -23,6 +23,7 @@ from playbook.lock import locked
 from playbook.run_files import Result, read_result
 from playbook.training.build import TrialSetup, build
 from playbook.training.code_hash import code_of
+from playbook.training.data import DATA, refuse_other_data
 from playbook.training.device import choose_device, environment
 from playbook.training.distributed import Rank, run_ranks
 from playbook.training.loop import TrialLoop
@@ -55,7 +56,7 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         result = finished_result(folder, config)
         logged_to = None
         if result is not None:
-            _say_that_it_was_finished(console, result, config)
+            _say_that_it_was_finished(console, result, config, refuse_other_data(folder, config, result))
         else:
             result, logged_to = _train(folder, config, verbose, reuse_data)
     console.print(str(folder), style="bold", soft_wrap=True, highlight=False, markup=False)  # to be copied whole
@@ -65,8 +66,10 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
     return result
 
 
-def _say_that_it_was_finished(console: Console, result: Result, config: Config) -> None:
+def _say_that_it_was_finished(console: Console, result: Result, config: Config, about_data: str) -> None:
     console.print("finished before, not trained again; overwrite=true does", style="dim")
+    if about_data:
+        console.print(about_data, style="yellow", markup=False, soft_wrap=True)
     then, now = result.environment or {}, code_of(config)
     for key in now:
         if then.get(key) != now[key]:
@@ -87,6 +90,8 @@ def _train(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tup
         # For several ranks this is a check, on the CPU: they build their own.
         setup = build(config, rank, device if alone else torch.device("cpu"), reuse_data=reuse_data and alone)
     here = environment(device, rank) | code_of(config)
+    if setup is not None:
+        here |= {DATA: setup.data_fingerprint}
     busy = f"output_dir={folder}: another process is training into this folder"
     with locked(folder, busy) as lock, Interrupts() as interrupts:
         state = begin(folder, config, here)
@@ -123,7 +128,7 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
         with _disk_trouble_is_a_crash(folder), MemoryLimit() as memory, Interrupts() as interrupts:
             setup = build(config, rank, choose_device(config.trainer.device, config.trainer.precision, rank))
             state = last_commit(folder)
-            state.environment = environment(setup.device, rank) | code_of(config)
+            state.environment = environment(setup.device, rank) | code_of(config) | {DATA: setup.data_fingerprint}
             result, _ = _run(setup, state, interrupts, memory, verbose)
     except (InputError, CrashError) as error:
         exit_with(error)

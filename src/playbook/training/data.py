@@ -1,0 +1,99 @@
+"""The data of a trial: loaded, checked, and told apart from other data under the same name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from playbook.components import Component
+from playbook.config import Config
+from playbook.data import Source, Split, fingerprint_of_splits
+from playbook.errors import InputError, one_line
+from playbook.run_files import Result
+
+DATA = "data"
+"""The entry of a result's and a checkpoint's environment that holds the fingerprint of the data."""
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """What a trial is trained and judged on, on the CPU."""
+
+    source: Source
+    train: Split
+    validation: Split
+    fingerprint: str
+
+
+_last: tuple[Component, str | None, LoadedData] | None = None
+"""The data of the last trial: the trials of a study in one process read their files once."""
+
+
+def load_data(data: Component, reuse: bool = False) -> LoadedData:
+    """The training and the validation split that a config names.
+
+    With `reuse`, those of this process's last trial serve again, where the config is the same and the source's own
+    fingerprint, if it has one, says that the files are too.
+
+    Raises:
+        InputError: the files are missing or broken, or `num_workers` is more than a machine can start.
+    """
+    global _last
+    source: Source = data.build()
+    _refuse_too_many_workers(source)
+    own = source.fingerprint()
+    if reuse and _last is not None and _last[:2] == (data, own):
+        return _last[2]
+    train, validation = source.load("train"), source.load("val")
+    loaded = LoadedData(source, train, validation, own or fingerprint_of_splits(train, validation))
+    _last = (data, own, loaded) if reuse else None
+    return loaded
+
+
+def refuse_other_data(folder: Path, config: Config, result: Result) -> str:
+    """What is to be known of the data of the finished run in `folder`: nothing where they are those of the config.
+
+    Raises:
+        InputError: they are other data, and the result is not theirs; `resume=force` is told so and gets it.
+    """
+    then = (result.environment or {}).get(DATA)
+    if then is None:  # a run of before data had a fingerprint
+        return ""
+    try:
+        now = load_data(config.data).fingerprint
+    except (InputError, OSError) as error:
+        return f"its data cannot be read now, so whether they are still the same is not known ({one_line(error)})"
+    if now == then:
+        return ""
+    if config.resume == "force":
+        return f"the data have changed since ({then} then, {now} now): this is the result of the old ones"
+    raise InputError(
+        f"output_dir={folder} holds the result of other data ({_place(config.data)}: fingerprint {then}, now {now});"
+        " overwrite=true trains anew, output_dir=<another folder> keeps both, resume=force shows the old result"
+    )
+
+
+def without_unknown_data(there: Mapping[str, object], here: Mapping[str, object]) -> dict[str, object]:
+    """`here` to be compared with `there`: a run of before data had a fingerprint goes on without that comparison."""
+    return {key: value for key, value in here.items() if key != DATA or key in there}
+
+
+def _place(data: Component) -> str:
+    return (
+        ", ".join(
+            f"data.{key}={data.arguments[key]}" for key in ("root", "path") if data.arguments.get(key) is not None
+        )
+        or f"data._target_={data.target}"
+    )
+
+
+def _refuse_too_many_workers(source: Source) -> None:
+    cores = os.cpu_count() or 1
+    most = max(32, 4 * cores)
+    if not 0 <= source.num_workers <= most:
+        raise InputError(
+            f"data.num_workers={source.num_workers}: each is a process, and this machine has {cores} cores;"
+            f" allowed is 0 to {most}"
+        )
