@@ -9,27 +9,29 @@ PACKAGE = Path(__file__).parents[1] / "src" / "playbook"
 
 MAY_IMPORT = {
     "errors": set(),
+    "renamed": set(),
     "randomness": set(),
     "models": set(),
     "lock": {"errors"},
     "validation": {"errors"},
     "run_files": {"errors"},
     "components": {"errors", "validation"},
-    "config": {"errors", "validation", "components"},
+    "config": {"errors", "validation", "components", "renamed"},
     "data": {"errors", "randomness"},
     "optim": {"errors"},
     "tasks": {"errors"},
-    "loggers": {"run_files"},
-    "study": {"errors", "randomness", "validation", "run_files", "config"},
+    "loggers": {"errors", "run_files"},
+    "study": {"errors", "randomness", "validation", "run_files", "config", "lock", "renamed"},
     "training": {
         *("errors", "randomness", "run_files", "components", "config", "lock"),
         *("data", "optim", "tasks", "loggers"),
     },
     "analysis": {"errors", "validation", "study"},
-    "report": {"errors", "validation", "run_files", "config", "study", "analysis"},
+    "report": {"errors", "validation", "run_files", "config", "loggers", "study", "analysis"},
     "compose": {"errors", "validation", "config"},
     "cli": {"errors", "validation", "config", "compose"},
-    "training_app": {"errors", "config", "compose", "study", "report"},
+    "training_app": {"errors", "config", "compose", "loggers", "training", "study", "report"},
+    "studies": {"compose", "cli", "study", "training", "analysis"},
 }
 TORCH_FREE = tuple(
     room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")

@@ -17,16 +17,17 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
-    from playbook.study.load import Study, load_study
+    from playbook.studies import Study, load_study, run_study
     from playbook.training.load import Run, load_run
 
-__all__ = ["Run", "Study", "load_run", "load_study"]
+__all__ = ["Run", "Study", "load_run", "load_study", "run_study"]
 
 _HOMES = {
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",
-    "Study": "playbook.study.load",
-    "load_study": "playbook.study.load",
+    "Study": "playbook.studies",
+    "load_study": "playbook.studies",
+    "run_study": "playbook.studies",
 }
 
 

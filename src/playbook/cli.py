@@ -44,7 +44,7 @@ def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
 
     With HYDRA_FULL_ERROR=1 in the environment, bad input also shows where it was found out.
     """
-    global _show_traceback, _config_name
+    global _show_traceback, _config_name, _typed
     _config_name = config_name
     _show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
@@ -52,8 +52,8 @@ def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
         with one_line_errors():
             if not Path(CONFIG_DIR).is_dir():
                 raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
-            sys.argv[1:] = [re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word) for word in sys.argv[1:]]
-            sys.argv[1:] = [re.sub(_NO_PLAIN_NAME, r"\1'\2'", word) for word in sys.argv[1:]]
+            _typed = tuple(sys.argv[1:])
+            sys.argv[1:] = words_for_hydra(sys.argv[1:])
             _refuse_dashes(sys.argv[1:])
             sys.argv[1:] = _flags_first(sys.argv[1:])
             _refuse_shared_folder(sys.argv[1:])
@@ -66,6 +66,18 @@ def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
 
 _show_traceback = False
 _config_name = "train"
+_typed: tuple[str, ...] | None = None
+
+
+def typed_words() -> tuple[str, ...]:
+    """What follows the program's name, as it was typed."""
+    return tuple(sys.argv[1:]) if _typed is None else _typed
+
+
+def words_for_hydra(words: Sequence[str]) -> list[str]:
+    """The words as Hydra takes them: keys that are new in the blocks of a study, and study names that look a number."""
+    opened = (re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word) for word in words)
+    return [re.sub(_NO_PLAIN_NAME, r"\1'\2'", word) for word in opened]
 
 
 @contextmanager

@@ -79,6 +79,8 @@ class Result:
     reason_step: int | None = None
     reason_message: str | None = None
     environment: dict[str, Any] | None = None
+    reused_from: str | None = None
+    """The folder of the same trial, where this one was not trained but taken over (`study.reuse`)."""
 
 
 @dataclass(frozen=True)

@@ -336,7 +336,7 @@ def test_the_threads_of_a_study_are_fixed_when_it_begins(
 def test_the_block_in_conf_has_the_defaults_of_the_code() -> None:
     shipped = yaml.safe_load((ROOT / "conf" / "study" / "_base_.yaml").read_text())
     code = StudyConfig().model_dump()
-    assert shipped == {key: value for key, value in code.items() if key != "project"}
+    assert shipped == {key: value for key, value in code.items() if key != "app"}
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:

@@ -13,6 +13,7 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
 from playbook.run_files import RESULT, Result, write_result
+from playbook.study.app import App
 from playbook.study.design import Objective
 from playbook.study.study_files import record_crash
 
@@ -23,21 +24,22 @@ class Recorder(Callback):
     Hydra hands it to the workers with its context, so what it says does not depend on the launcher coming back.
     """
 
-    def __init__(self, objective: Objective, one_device_each: bool) -> None:
+    def __init__(self, objective: Objective, shared_devices: bool, app: App) -> None:
         self._objective = objective
-        self._one_device_each = one_device_each
+        self._shared_devices = shared_devices
+        self._app = app
         self._began = 0.0
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
-        """Before the job."""
+        """Where trials that run at once see the same devices, each takes as many as it trains on."""
         self._began = time.monotonic()
-        if self._one_device_each:
+        if self._shared_devices:
             from hydra_plugins.quasi_random_sweeper._launchers._devices import claim_device
 
-            claim_device()
+            claim_device(self._app.num_devices(config))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """After the job, whatever became of it."""
+        """Record what became of it, if the job has not."""
         own = Path(config.hydra.runtime.output_dir)
         returned = job_return._return_value
         if job_return.status == JobStatus.FAILED:
