@@ -53,7 +53,7 @@ def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
             if not Path(CONFIG_DIR).is_dir():
                 raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
             _typed = tuple(sys.argv[1:])
-            sys.argv[1:] = words_for_hydra(sys.argv[1:])
+            sys.argv[1:] = hydra_arguments(sys.argv[1:])
             _refuse_dashes(sys.argv[1:])
             sys.argv[1:] = _flags_first(sys.argv[1:])
             _refuse_shared_folder(sys.argv[1:])
@@ -69,12 +69,12 @@ _config_name = "train"
 _typed: tuple[str, ...] | None = None
 
 
-def typed_words() -> tuple[str, ...]:
-    """What follows the program's name, as it was typed."""
-    return tuple(sys.argv[1:]) if _typed is None else _typed
+def typed_arguments() -> list[str]:
+    """What was typed after the name of the script; `sys.argv` holds what Hydra was given instead."""
+    return sys.argv[1:] if _typed is None else list(_typed)
 
 
-def words_for_hydra(words: Sequence[str]) -> list[str]:
+def hydra_arguments(words: Sequence[str]) -> list[str]:
     """The words as Hydra takes them: keys that are new in the blocks of a study, and study names that look a number."""
     opened = (re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word) for word in words)
     return [re.sub(_NO_PLAIN_NAME, r"\1'\2'", word) for word in opened]

@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from playbook.cli import INTERRUPTED, words_for_hydra
+from playbook.cli import INTERRUPTED, hydra_arguments
 from playbook.compose import CONFIG_DIR, trial_config
 from playbook.study import load
 from playbook.study.design import Design
@@ -76,7 +76,7 @@ def run_study(
     with initialize_config_dir(CONFIG_DIR, version_base="1.3", job_name="train"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        given = [*words_for_hydra(words), "hydra.mode=MULTIRUN"]  # which trials are told by: see `in_a_study`
+        given = [*hydra_arguments(words), "hydra.mode=MULTIRUN"]  # which trials are told by: see `in_a_study`
         config = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
         sweeper: Any = Plugins.instance().instantiate_sweeper(

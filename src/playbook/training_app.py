@@ -56,8 +56,8 @@ class TrainingApp(App):
         packaged = str(cfg.hydra.runtime.choices.study)
         return "-".join([*([packaged] if packaged != "_base_" else []), trial_name(cfg.hydra, left_out=varied)])
 
-    def num_devices(self, cfg: DictConfig) -> int:
-        return int(cfg.trainer.num_devices)
+    def num_devices(self, plain: Mapping[str, Any]) -> int:
+        return int(plain["trainer"]["num_devices"])
 
     def machine_overrides(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
         # The last bits of a sum depend on the threads: the trials of a study have as many wherever they run.

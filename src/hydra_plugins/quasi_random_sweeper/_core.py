@@ -26,7 +26,7 @@ from rich.console import Console
 from hydra_plugins.quasi_random_sweeper._composer import Composer
 from hydra_plugins.quasi_random_sweeper._launchers._launch import launch, parallelism
 from hydra_plugins.quasi_random_sweeper._outcome_callback import Recorder
-from playbook.cli import typed_words
+from playbook.cli import typed_arguments
 from playbook.config import flatten
 from playbook.errors import InputError, one_line
 from playbook.study.app import App
@@ -64,7 +64,7 @@ class Invocation:
         """As a shell called it."""
         path, here = Path(sys.argv[0]).absolute(), Path.cwd()
         script = str(path.relative_to(here)) if path.is_relative_to(here) else sys.argv[0]
-        return cls(script, tuple(typed_words()), path.resolve().parent)
+        return cls(script, tuple(typed_arguments()), path.resolve().parent)
 
 
 class StudySweep:
@@ -159,7 +159,9 @@ class StudySweep:
     def _launch(self, session: StudySession, trials: Sequence[Trial]) -> list[BaseException | None]:
         with open_dict(self._master.hydra):
             self._master.hydra.sweep.dir = str(session.folder)
-        recorder = Recorder(session.file.design.objective, self._parallelism.shared_devices, self._app)
+        # A worker keeps its devices for life, so it claims as many as the largest trial wants.
+        devices = max(self._app.num_devices(session.config(trial)) for trial in trials)
+        recorder = Recorder(session.file.design.objective, devices if self._parallelism.shared_devices else 0)
         callbacks = self._context.callbacks.callbacks
         callbacks[:] = [each for each in callbacks if not isinstance(each, Recorder)] + [recorder]
         launcher = Plugins.instance().instantiate_launcher(

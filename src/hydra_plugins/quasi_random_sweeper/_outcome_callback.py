@@ -13,7 +13,6 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
 from playbook.run_files import RESULT, Result, write_result
-from playbook.study.app import App
 from playbook.study.design import Objective
 from playbook.study.study_files import record_crash
 
@@ -22,21 +21,21 @@ class Recorder(Callback):
     """An exception becomes `crash_<n>.txt`; the number that an app returns becomes `result.json` where it wrote none.
 
     Hydra hands it to the workers with its context, so what it says does not depend on the launcher coming back.
+    `claimed_devices` is the number of GPUs that each worker takes for itself, of those that all of them see.
     """
 
-    def __init__(self, objective: Objective, shared_devices: bool, app: App) -> None:
+    def __init__(self, objective: Objective, claimed_devices: int) -> None:
         self._objective = objective
-        self._shared_devices = shared_devices
-        self._app = app
+        self._claimed_devices = claimed_devices
         self._began = 0.0
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
         """Where trials that run at once see the same devices, each takes as many as it trains on."""
         self._began = time.monotonic()
-        if self._shared_devices:
+        if self._claimed_devices:
             from hydra_plugins.quasi_random_sweeper._launchers._devices import claim_device
 
-            claim_device(self._app.num_devices(config))
+            claim_device(self._claimed_devices)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Record what became of it, if the job has not."""

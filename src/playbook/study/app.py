@@ -58,8 +58,8 @@ class App:
         """Where a study has no name, what its name begins with; `varied` are the keys that its trials differ in."""
         return str(cfg.hydra.job.name)
 
-    def num_devices(self, cfg: DictConfig) -> int:
-        """How many devices a trial trains on."""
+    def num_devices(self, plain: Mapping[str, Any]) -> int:
+        """How many GPUs a trial takes where there are any; 0: none."""
         return 1
 
     def machine_overrides(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:

@@ -193,12 +193,12 @@ class StudySession:
     def _check(self) -> None:
         for trial in self.missing:
             try:
-                self._app.check(self._configs.config(trial.settings))
+                self._app.check(self.config(trial))
             except InputError as error:
                 raise InputError(with_origin(str(error), self._design.space_of(trial.arm))) from None
 
     def _trained_before(self) -> list[reuse.TrainedBefore]:
-        configs = (self._configs.config(trial.settings) for trial in self.missing)
+        configs = map(self.config, self.missing)
         return reuse.trained_before(self.folder, self.missing, configs, self._app)
 
     def show_plan(self) -> None:
@@ -210,9 +210,13 @@ class StudySession:
         if self.reused:
             self._console.print(reuse.sentence(self.reused, self.file.n_trials), soft_wrap=True, highlight=False)
 
+    def config(self, trial: Trial) -> dict[str, Any]:
+        """The config of a trial, as plain containers."""
+        return self._configs.config(trial.settings)
+
     def overrides(self, trial: Trial) -> list[str]:
         """What the trial is composed from, with where it records itself."""
-        recording = self._app.recording_overrides(self._configs.config(trial.settings), self.folder)
+        recording = self._app.recording_overrides(self.config(trial), self.folder)
         return [*trial_overrides(self._design, trial.settings), *recording]
 
     def run(self, launch: Launch) -> None:
