@@ -4,6 +4,8 @@ Without `from __future__ import annotations`: Hydra executes this file before it
 would look its annotations up.
 """
 
+import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -62,33 +64,37 @@ class QuasiRandomSweeper(Sweeper):
     """Designs a study from the sweep's words, and runs what is missing of it through any of Hydra's launchers."""
 
     def __init__(self, study: Any, studies_dir: str, objective: Any) -> None:
-        self._study = study
-        self._studies_dir = studies_dir
-        self._objective = objective
-        self._sweep: StudySweep | None = None
+        self._given = {"study": study, "studies_dir": studies_dir, "objective": objective}
+        self._setup: dict[str, Any] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
-        from hydra_plugins.quasi_random_sweeper._core import StudySweep
-
-        self._sweep = StudySweep(
-            hydra_context=hydra_context,
-            task_function=task_function,
-            config=config,
-            study=self._study,
-            studies_dir=self._studies_dir,
-            objective=self._objective,
-        )
+        self._setup = {"hydra_context": hydra_context, "task_function": task_function, "config": config}
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the study; the best objective, None where there is none."""
-        assert self._sweep is not None, "Hydra calls setup first"
-        return self._sweep.run(arguments)
+        """Run the study; the best objective, None where there is none.
+
+        What is wrong is said in a line, without Hydra's traceback, unless HYDRA_FULL_ERROR=1 asks for that.
+        """
+        from playbook.errors import CrashError, InputError
+
+        try:
+            return self._study_sweep().run(arguments)
+        except (InputError, CrashError) as error:
+            if os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"):  # as `playbook.cli` has it, which says it then
+                raise
+            print("".join(f"error: {line}\n" for line in str(error).splitlines()), end="", file=sys.stderr)
+            sys.exit(error.exit_code)
 
     def run_from_python(self, arguments: list[str], **invocation: Any) -> Any:
         """As `sweep`, where no shell has called: `invocation` has the fields of `Invocation`; the study's folder."""
         from hydra_plugins.quasi_random_sweeper._core import Invocation
 
-        assert self._sweep is not None, "Hydra calls setup first"
-        self._sweep.run(arguments, Invocation(**invocation))
-        return self._sweep.folder
+        sweep = self._study_sweep()
+        sweep.run(arguments, Invocation(**invocation))
+        return sweep.folder
+
+    def _study_sweep(self) -> "StudySweep":
+        from hydra_plugins.quasi_random_sweeper._core import StudySweep
+
+        return StudySweep(**self._setup, **self._given)
