@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "playbook"
 
 MAY_IMPORT = {
     "errors": set(),
+    "renamed": set(),
     "randomness": set(),
     "models": set(),
     "lock": {"errors"},
@@ -16,22 +17,23 @@ MAY_IMPORT = {
     "run_files": {"errors"},
     "project": {"errors"},
     "components": {"errors", "validation", "project"},
-    "config": {"errors", "validation", "components"},
+    "config": {"errors", "validation", "components", "renamed"},
     "data": {"errors", "randomness"},
     "optim": {"errors"},
     "tasks": {"errors"},
     "loggers": {"errors", "run_files"},
-    "study": {"errors", "randomness", "validation", "run_files", "config"},
+    "study": {"errors", "randomness", "validation", "run_files", "config", "lock", "renamed"},
     "training": {
         *("errors", "randomness", "run_files", "components", "config", "lock"),
         *("data", "optim", "tasks", "loggers"),
     },
     "analysis": {"errors", "validation", "study"},
-    "report": {"errors", "validation", "run_files", "config", "study", "analysis"},
+    "report": {"errors", "validation", "run_files", "config", "loggers", "study", "analysis"},
     "composition": {"errors", "validation", "config"},
     "trial_config": {"errors", "validation", "config", "composition"},
     "cli": {"errors", "composition"},
-    "training_app": {"errors", "config", "trial_config", "study", "report"},
+    "training_app": {"errors", "config", "trial_config", "loggers", "training", "study", "report"},
+    "studies": {"composition", "trial_config", "cli", "study", "training", "analysis"},
 }
 TORCH_FREE = tuple(
     room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")

@@ -23,12 +23,12 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 if TYPE_CHECKING:
     from playbook.config import Config
-    from playbook.study.load import Study, load_study
+    from playbook.studies import Study, load_study, run_study
     from playbook.training.load import Run, load_run
     from playbook.training.trial import train
     from playbook.trial_config import compose
 
-__all__ = ["Config", "Run", "Study", "compose", "load_run", "load_study", "train"]
+__all__ = ["Config", "Run", "Study", "compose", "load_run", "load_study", "run_study", "train"]
 
 _HOMES = {
     "Config": "playbook.config",
@@ -36,8 +36,9 @@ _HOMES = {
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",
-    "Study": "playbook.study.load",
-    "load_study": "playbook.study.load",
+    "Study": "playbook.studies",
+    "load_study": "playbook.studies",
+    "run_study": "playbook.studies",
 }
 
 

@@ -89,6 +89,8 @@ class Result:
     environment: dict[str, Any] | None = None
     tables: dict[str, Mark] | None = None
     """Bytes and CRC-32 of each table; None in results of versions that did not say."""
+    reused_from: str | None = None
+    """The folder of the same trial, where this one was not trained but taken over (`study.reuse`)."""
 
 
 @dataclass(frozen=True)

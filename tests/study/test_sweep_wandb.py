@@ -38,13 +38,13 @@ def no_account(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("NETRC", str(home / "netrc"))
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115
-    monkeypatch.setattr(wandb_logger, "_unreachable", False)
-    monkeypatch.setattr(training_app.TrainingApp, "finish", lambda *_: [])
-    training_app._wandb_does_not_answer.cache_clear()
+    monkeypatch.setattr(wandb_logger, "_lost", False)
+    monkeypatch.setattr(training_app.TrainingApp, "on_end", lambda *_: None)
+    wandb_logger.can_be_online.cache_clear()
     wandb.teardown()
     yield
     wandb.teardown()
-    training_app._wandb_does_not_answer.cache_clear()
+    wandb_logger.can_be_online.cache_clear()
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_server_that_refuses_means_offline_and_one_line(
 
 
 def test_a_server_that_never_answers_is_asked_once(door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_app, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(wandb_logger, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     with never_answers() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)

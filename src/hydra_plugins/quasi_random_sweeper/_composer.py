@@ -11,12 +11,13 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from hydra_plugins.quasi_random_sweeper._refusals import refuse_no_options
 from playbook.config import flatten
+from playbook.errors import InputError
 from playbook.study.app import App
 from playbook.study.design import Design
 from playbook.study.overrides import trial_overrides
 from playbook.study.space import Choice, Dimension, Value
+from playbook.validation import show
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,16 @@ class Compositions:
 
 
 class Composer:
-    """Composes what the words of a sweep say; `master` is the config that Hydra composed for the sweep itself."""
+    """Composes what the words of a sweep say; `master` is the config that Hydra composed for the sweep itself.
 
-    def __init__(self, loader: ConfigLoader, master: DictConfig, app: App) -> None:
+    `left_out` are top-level keys that are not for the trials.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig, app: App, left_out: Sequence[str]) -> None:
         self._loader = loader
         self._master = master
         self._app = app
+        self._left_out = left_out
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def compose(self, words: Sequence[str]) -> DictConfig:
@@ -67,11 +72,20 @@ class Composer:
             self._composed[name] = self._loader.load_sweep_config(self._master, list(words))
         return self._composed[name]
 
-    def compositions(self, design: Design) -> Compositions:
+    def plain(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The same as plain containers, checked."""
+        plain = self._app.plain_config(self.compose(overrides))
+        return {key: value for key, value in plain.items() if key not in self._left_out}
+
+    def default_name(self, varied: Sequence[str]) -> str:
+        """What the name of a study begins with that was given none."""
+        return self._app.default_name(self._master, varied)
+
+    def configs(self, design: Design) -> Compositions:
         """Composed once for each combination of groups, and checked."""
         choices: Mapping[str, Any] = self._master.hydra.runtime.choices
         groups = tuple(key for key in design.parameters if key in choices)
-        refuse_no_options(design, groups)
+        _refuse_no_options(design, groups)
         if design.listed_trials:
             named = {
                 *groups,
@@ -86,12 +100,12 @@ class Composer:
         found = Compositions(design.parameters, groups, by_label)
         for settings in candidates:
             if (label := found.label(settings)) not in by_label:
-                by_label[label] = self._app.composed(self.compose(trial_overrides(design, settings)))
+                by_label[label] = self.plain(trial_overrides(design, settings))
         return found
 
     def with_fixed(self, design: Design) -> Design:
         """The design with what its words fix; each trial of a list with all that the others name."""
-        compositions = self.compositions(design)
+        compositions = self.configs(design)
         if design.listed_trials:
             options = {key: self._master.hydra.runtime.choices[key] for key in compositions.groups}
             design = replace(
@@ -119,6 +133,20 @@ def _options(space: Mapping[str, Dimension], groups: Sequence[str]) -> Iterator[
     searched = {key: each.values for key, each in space.items() if key in groups and isinstance(each, Choice)}
     for values in itertools.product(*searched.values()):
         yield dict(zip(searched, values, strict=True))
+
+
+def _refuse_no_options(design: Design, groups: Sequence[str]) -> None:
+    """`model={width:8},mlp`, `experiment=null,mine`: a group has options, by their names."""
+    spaces = (design.scientific, design.nuisance, design.repeat, *(each.space for each in design.conditional))
+    given: list[tuple[str, Value]] = [pair for each in design.listed_trials for pair in each.items()]
+    for key, each in (pair for space in spaces for pair in space.items()):
+        given += [(key, value) for value in (each.values if isinstance(each, Choice) else (each.low, each.high))]
+    for key, value in given:
+        if key in groups and not isinstance(value, (str, list)):
+            raise InputError(
+                f"{key}={show(value)}: allowed are names of options of the group {key}; what is in one is searched as"
+                f" {key}.<key>=a,b"
+            )
 
 
 def _set(plain: dict[str, Any], key: str, value: Value) -> None:

@@ -1,20 +1,16 @@
-"""The sweep: Hydra's words in, a study out.
+"""Hydra's side of a study: its words read, its configs composed, its launchers called.
 
-What a study is stands in `playbook.study`; this file knows Hydra. Nothing is written until every word has been
-understood, the design has been compared with the one that the folder holds, and the config of every missing trial has
-been checked.
+What a study is, and how it is opened, run and finished, stands in `playbook.study`.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,38 +23,48 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
-from hydra_plugins.quasi_random_sweeper._composer import Composer, Compositions
+from hydra_plugins.quasi_random_sweeper._composer import Composer
 from hydra_plugins.quasi_random_sweeper._launchers._launch import launch, parallelism
 from hydra_plugins.quasi_random_sweeper._outcome_callback import Recorder
-from hydra_plugins.quasi_random_sweeper._refusals import (
-    fingerprint,
-    refuse_changed_design,
-    refuse_foreign_folder,
-    refuse_interpolation,
-    refuse_no_url,
-    refused_alike,
-    with_origin,
-)
 from playbook.cli import typed_arguments
 from playbook.config import flatten
-from playbook.errors import CrashError, InputError, one_line
-from playbook.lock import locked
-from playbook.study.advice import refusals
+from playbook.errors import InputError, one_line
 from playbook.study.app import App
-from playbook.study.config import CommandLine, design_of, read_study_config
-from playbook.study.design import TRIALS_AN_ARM, Design, Objective, Trial
-from playbook.study.ledger import Ledger
-from playbook.study.overrides import as_override, dimension_of, trial_overrides
-from playbook.study.plan import Plan
-from playbook.study.progress import Watch, summary
-from playbook.study.provenance import environment
-from playbook.study.same_data import other_data
-from playbook.study.session import run_missing, unfinished
-from playbook.study.space import Dimension, Value
-from playbook.study.study_files import STUDY, StudyFile, read_study, write_study
+from playbook.study.config import CommandLine, StudyConfig, read_study_config
+from playbook.study.design import Objective, Trial
+from playbook.study.overrides import as_override, dimension_of
+from playbook.study.session import Program, StudySession, open_study
+from playbook.study.space import Choice, Dimension, Value
 from playbook.validation import show
 
-__all__ = ["StudySweep"]
+__all__ = ["Invocation", "StudySweep"]
+
+SWEEPERS_KEY = "hydra.sweeper.study"
+"""Where the keys of a study are on the command line of an app whose config has no `study` of ours."""
+_STOPPED = (130, 143)
+"""What a job exits with that a signal has stopped: then the study stops."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """How the program was called: `python <script> <words>`, from a checkout; `quiet` prints nothing."""
+
+    script: str
+    words: tuple[str, ...]
+    checkout: Path
+    quiet: bool = False
+
+    @property
+    def command(self) -> str:
+        """The line for a shell, without the password of a storage."""
+        return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", f"python {self.script} {shlex.join(self.words)}")
+
+    @classmethod
+    def of_this_process(cls) -> Invocation:
+        """As a shell called it."""
+        path, here = Path(sys.argv[0]).absolute(), Path.cwd()
+        script = str(path.relative_to(here)) if path.is_relative_to(here) else sys.argv[0]
+        return cls(script, tuple(typed_arguments()), path.resolve().parent)
 
 
 class StudySweep:
@@ -74,66 +80,58 @@ class StudySweep:
         studies_dir: str,
         objective: Any,
     ) -> None:
+        self.folder: Path | None = None
         self._context = hydra_context
-        self._task_function = task_function
+        self._task_function = _Contained(task_function)
         self._master = config
-        self._block = read_study_config(_container(study))
+        in_config = _study_in(config)
+        self._study_key = SWEEPERS_KEY if in_config is None else "study"
+        given = {key: value for key, value in _container(study).items() if value is not None}
+        self._config = read_study_config({**(in_config or {}), **given})
         self._studies_dir = Path(studies_dir)
-        self._objective = _objective(_container(objective))
-        self._app = _app(self._block.app)
+        self._objective = _objective(_container(objective), config)
+        self._app = _app(self._config.app)
         try:
             self._parallelism = parallelism(config.hydra.launcher)
         except ValueError as error:
             raise InputError(f"hydra.launcher: {error}") from None
-        self._console = Console()
-        self._composer = Composer(hydra_context.config_loader, config, self._app)
+        left_out = () if in_config is None else (self._study_key,)
+        self._composer = Composer(hydra_context.config_loader, config, self._app, left_out)
 
-    def run(self, arguments: list[str]) -> float | None:
+    def run(self, arguments: list[str], invocation: Invocation | None = None) -> float | None:
         """Design, compare, check, show the plan, run what is missing; the best objective.
 
         Raises:
             InputError: a line for each fault. Nothing has been written.
             CrashError: trials crashed; the others are done and recorded.
         """
-        words, sweeps = self._read(arguments)
-        if self._block.storage:
-            refuse_no_url(self._block.storage)
-        base = self._composer.compose(words)
-        given = CommandLine(sweeps, _keys_of(words), _settings(base))
-        study, folder = self._study(words, given, base)
-        design = study.design
-        trials = design.trials(study.n_trials)
-        ledger = Ledger(folder, design, trials, self._block.storage)
-        ledger.refresh()
-        done = [each.result.seconds for each in ledger.outcomes.values() if each.result]
-        missing = unfinished(folder, trials)
-        compositions = self._composer.compositions(design)
-        for trial in missing:
-            try:
-                self._app.check(compositions.config(trial.settings))
-            except InputError as error:
-                raise InputError(with_origin(str(error), design.space_of(trial.arm))) from None
-        if missing or self._block.dry_run:
-            self._console.print(Plan(design, study.n_trials, tuple(done), self._parallelism.workers or len(missing)))
-        if self._block.dry_run:
-            return None
-        if missing:
-            self._run_missing(study, folder, missing, ledger, compositions)
-        with _on_disk(folder):
-            if not ledger.is_written():
-                ledger.write()
-        self._console.print(summary(ledger, study.n_trials, _program()), crop=False)
-        if line := other_data(ledger.outcomes.values()):
-            self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
-        for line in self._app.finish(folder):
-            self._console.print(line, soft_wrap=True, highlight=False)
-        if crashed := ledger.count("crashed"):
-            raise CrashError(
-                f"{folder}: {crashed} of {study.n_trials} trials crashed, with their tracebacks in crash_<n>.txt of"
-                " their folders; the same command runs them again"
+        called = invocation or Invocation.of_this_process()
+        console = Console(quiet=called.quiet)
+        try:
+            self._say_what_is_not_used()
+            overrides, sweeps = self._read(arguments)
+            given = CommandLine(sweeps, _keys_of(overrides), _settings(self._composer.compose(overrides)))
+            program = Program(
+                self._app,
+                self._composer,
+                self._absolute_if_jobs_change_directory(self._studies_dir),
+                called.script,
+                called.command,
+                called.checkout,
+                self._study_key,
+                self._parallelism.workers,
+                self._parallelism.cpus_per_trial,
             )
-        best = ledger.best
-        return best.result.objective if best is not None and best.result is not None else None
+            session = open_study(program, self._config, given, self._objective, overrides, console)
+            self.folder = session.folder
+            if session.missing or self._config.dry_run:
+                session.show_plan()
+            if self._config.dry_run:
+                return None
+            session.run(lambda trials: self._launch(session, trials))
+        except InputError as error:
+            raise InputError(self._with_its_keys(str(error))) from error
+        return session.finish()
 
     def _read(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Dimension]]:
         """The words that every trial gets, and the keys that are swept; of two words for a key the later one counts."""
@@ -142,7 +140,7 @@ class StudySweep:
         parser = OverridesParser.create(config_loader=self._context.config_loader)
         for override in parser.parse_overrides(list(arguments)):
             key = _key(override)
-            of_the_study = key.partition(".")[0] == self._app.study_key
+            of_the_study = key.partition(".")[0] == self._study_key
             sweeps.pop(key, None)
             if override.is_sweep_override():
                 if of_the_study:
@@ -150,7 +148,7 @@ class StudySweep:
                         f"{str(override.input_line).lstrip('+')}: a study has one value; sweep a trial's keys"
                     )
                 swept = dimension_of(override)
-                refuse_interpolation(str(override.input_line), swept)
+                _refuse_interpolation(str(override.input_line), swept)
                 if override.is_add() or override.is_force_add():  # `+key=1,2`: each trial then sets what is there
                     words.append(f"{override.get_key_element()}={_value_text(key, swept)}")
                 sweeps[key] = swept
@@ -158,96 +156,66 @@ class StudySweep:
                 words.append(str(override.input_line))
         return words, sweeps
 
-    def _study(self, words: Sequence[str], given: CommandLine, base: DictConfig) -> tuple[StudyFile, Path]:
-        """The study as its folder has it, made longer where that is asked for; or the new one."""
-        block = self._block
-        there = read_study(self._folder(block.name)) if block.name else None
-        design = design_of(block, given, self._objective, None if there is None else there.budget)
-        design = self._composer.with_fixed(replace(design, overrides=tuple(words)))
-        if not block.name:
-            title = self._app.title(self._master, design.parameters)
-            design = replace(design, name=f"{title}-{fingerprint(design)}")
-            there = read_study(self._folder(design.name))
-        folder = self._folder(design.name)
-        refuse_foreign_folder(folder, there)
-        settled = self._app.settled(self._app.composed(base), self._parallelism.cpus_per_trial)
-        if there is not None:
-            had = {word.partition("=")[0]: word for word in there.design.overrides}
-            settled = [had.get(word.partition("=")[0], word) for word in settled]
-        design = _with_words(design, settled)
-        if problems := refusals(design):
-            raise InputError("\n".join(problems))
-        here = environment(Path(sys.argv[0]).resolve().parent)
-        if there is None:
-            n_trials = block.n_trials or design.default_n_trials
-            made = datetime.now(UTC).isoformat(timespec="seconds")
-            command = re.sub(
-                r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", f"python {_program()} {shlex.join(typed_arguments())}"
-            )
-            budget = block.n_trials or TRIALS_AN_ARM * len(design.arms)  # what `design_of` has taken it for
-            return StudyFile(design, n_trials, budget, made, command, here), folder
-        refuse_changed_design(folder, there.design, design)
-        if len(there.design.listed_trials) >= len(design.listed_trials):
-            design = replace(there.design, goal=design.goal or there.design.goal)
-        caveats = [*there.caveats, *_changed_versions(there.environment, here)]
-        n_trials = max(block.n_trials or there.n_trials, there.n_trials)
-        if design.listed_trials and not block.n_trials:
-            n_trials = len(design.listed_trials)
-        return replace(there, design=design, n_trials=n_trials, caveats=tuple(dict.fromkeys(caveats))), folder
+    def _launch(self, session: StudySession, trials: Sequence[Trial]) -> list[BaseException | None]:
+        with open_dict(self._master.hydra):
+            self._master.hydra.sweep.dir = str(session.folder)
+        # A worker keeps its devices for life, so it claims as many as the largest trial wants.
+        devices = max(self._app.num_devices(session.config(trial)) for trial in trials)
+        recorder = Recorder(session.file.design.objective, devices if self._parallelism.shared_devices else 0)
+        callbacks = self._context.callbacks.callbacks
+        callbacks[:] = [each for each in callbacks if not isinstance(each, Recorder)] + [recorder]
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self._context, task_function=self._task_function, config=self._master
+        )
+        place = as_override("hydra.sweep.dir", str(session.folder))
+        jobs = [[*session.overrides(trial), place, as_override("hydra.sweep.subdir", trial.folder)] for trial in trials]
+        return [_exception(end) for end in launch(launcher, jobs, trials[0].number)]
 
-    def _folder(self, name: str) -> Path:
-        folder = self._studies_dir / name
-        # A job that changes the directory would otherwise move the study under the eyes of whoever watches it.
+    def _absolute_if_jobs_change_directory(self, folder: Path) -> Path:
+        """A job that changes the directory would otherwise move the study under the eyes of whoever watches it."""
         return folder.absolute() if self._master.hydra.job.chdir else folder
 
-    def _run_missing(
-        self, study: StudyFile, folder: Path, missing: Sequence[Trial], ledger: Ledger, compositions: Compositions
-    ) -> None:
-        new = not (folder / STUDY).exists()
-        new_parents = [path for path in folder.parents if not path.exists()]
-        with _on_disk(folder), locked(folder, f"{folder}: another sweep of this study is running"):
-            if (there := read_study(folder)) is not None:  # another sweep may have made it longer in the meantime
-                study = replace(study, n_trials=max(study.n_trials, there.n_trials))
-            write_study(folder, study)
-            with open_dict(self._master.hydra):
-                self._master.hydra.sweep.dir = str(folder)
-            recorder = Recorder(study.design.objective, one_device_each=self._parallelism.shared_devices)
-            self._context.callbacks.callbacks.append(recorder)
-            launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=self._context, task_function=self._task_function, config=self._master
-            )
+    def _say_what_is_not_used(self) -> None:
+        for word in self._master.hydra.overrides.hydra:
+            if re.match(r"\+{0,2}hydra\.sweep\.(dir|subdir)=", word):
+                print(
+                    f"warning: {word}: not used; the folder of a study is hydra.sweeper.studies_dir and its name",
+                    file=sys.stderr,
+                )
 
-            def launch_trials(trials: Sequence[Trial]) -> list[BaseException | None]:
-                jobs = [self._job_words(study.design, trial, folder, compositions) for trial in trials]
-                return [_exception(end) for end in launch(launcher, jobs, trials[0].number)]
+    def _with_its_keys(self, lines: str) -> str:
+        """What a study says of its keys, as the command line of this app has them."""
+        if self._study_key == "study":
+            return lines
+        keys = "|".join(StudyConfig.model_fields)
+        return re.sub(rf"(?<![\w.])study\.(?=({keys})\b)", f"{self._study_key}.", lines)
 
-            try:
-                with Watch(ledger, missing, study.n_trials):
-                    run_missing(folder, missing, launch_trials, retries=self._block.retries)
-            except (KeyboardInterrupt, SystemExit):
-                left = len(unfinished(folder, missing))
-                print(f"stopped with {left} trials left; the same command goes on", file=sys.stderr)
+
+class _Contained:
+    """The job of a trial, whose `sys.exit` ends that trial and not the study; a signal that stops it stops both."""
+
+    def __init__(self, task_function: TaskFunction) -> None:
+        self._task_function = task_function
+        functools.update_wrapper(self, task_function)
+
+    def __call__(self, cfg: Any) -> Any:
+        try:
+            return self._task_function(cfg)
+        except SystemExit as end:
+            if end.code in _STOPPED:
                 raise
-            if new and (line := refused_alike(ledger, study.n_trials)):
-                shutil.rmtree(folder)
-                with suppress(OSError):  # another study has begun in one of them
-                    for path in new_parents:
-                        path.rmdir()
-                raise InputError(line)
-
-    def _job_words(self, design: Design, trial: Trial, folder: Path, compositions: Compositions) -> list[str]:
-        placed = self._app.placed(compositions.config(trial.settings), folder)
-        own = [as_override("hydra.sweep.dir", str(folder)), as_override("hydra.sweep.subdir", trial.folder)]
-        return [*trial_overrides(design, trial.settings), *placed, *own]
+            raise RuntimeError(f"the job called sys.exit({end.code!r})") from end
 
 
-@contextmanager
-def _on_disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        said = f"{folder}: it cannot be written ({error}); what is there is kept, and the same command goes on"
-        raise CrashError(said) from error
+def _study_in(config: DictConfig) -> dict[str, Any] | None:
+    """The app's own top-level `study`, if that is about a study of ours: a block with one of our keys, or an empty one.
+
+    An app may have a `study` that means another thing.
+    """
+    if "study" not in config or not OmegaConf.is_dict(config.study):
+        return None
+    plain: dict[str, Any] = _container(config.study) or {}
+    return plain if not plain or StudyConfig.model_fields.keys() & plain.keys() else None
 
 
 def _app(path: str) -> App:
@@ -259,7 +227,11 @@ def _app(path: str) -> App:
     return app
 
 
-def _objective(given: Any) -> Objective:
+def _objective(given: Any, config: DictConfig) -> Objective:
+    if given is None:
+        in_config = _container(config.get("objective"))
+        of_ours = isinstance(in_config, Mapping) and set(in_config) == {"metric", "mode"}
+        return Objective(**in_config) if of_ours else Objective("objective", "min")
     if not isinstance(given, Mapping) or set(given) != {"metric", "mode"}:
         raise InputError(
             f"hydra.sweeper.objective={show(given)}: what the app returns, as {{metric: <name>, mode: min|max}}"
@@ -269,6 +241,12 @@ def _objective(given: Any) -> Objective:
 
 def _container(given: Any) -> Any:
     return OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+
+
+def _refuse_interpolation(line: str, swept: Dimension) -> None:
+    """`warmup_steps=${eval_every},5`: what a trial was has to be known without its config."""
+    if isinstance(swept, Choice) and any("${" in str(value) for value in swept.values):
+        raise InputError(f"{line}: a sweep lists values, and ${{…}} is none; type its value")
 
 
 def _key(override: Override) -> str:
@@ -291,27 +269,7 @@ def _settings(cfg: DictConfig) -> dict[str, Value]:
     return flat | {str(key): value for key, value in cfg.hydra.runtime.choices.items()}
 
 
-def _with_words(design: Design, words: Sequence[str]) -> Design:
-    """The design with further words for every trial, whose values are fixed by them."""
-    values = {each.key_or_group: each.value() for each in OverridesParser.create().parse_overrides(list(words))}
-    return replace(design, overrides=(*design.overrides, *words), fixed={**design.fixed, **values})
-
-
-def _changed_versions(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{name} was {there[name]} when the study began and {here[name]} later"
-        for name in ("torch", "pytorch-lightning")
-        if name in there and name in here and there[name] != here[name]
-    ]
-
-
 def _exception(end: JobReturn) -> BaseException | None:
     """That of a job that failed."""
     returned = end._return_value
     return returned if end.status == JobStatus.FAILED and isinstance(returned, BaseException) else None
-
-
-def _program() -> str:
-    """The script as it can be called from here: `train.py`, `src/app.py`."""
-    path, here = Path(sys.argv[0]).absolute(), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else sys.argv[0]

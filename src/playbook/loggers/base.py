@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
-
-from pytorch_lightning.loggers import Logger
+from typing import TYPE_CHECKING, Any
 
 from playbook.errors import one_line
 from playbook.run_files import Result, StepRows
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
 
 
 class RunLogger:

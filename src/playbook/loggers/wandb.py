@@ -11,16 +11,21 @@ import os
 import secrets
 import shutil
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import wandb
-from pytorch_lightning import loggers as lightning_loggers
 
 from playbook.loggers.base import RunLogger
 from playbook.run_files import PREDICTION_COLUMNS, WANDB_ID, Result, StepRows, replace_file
+
+if TYPE_CHECKING:
+    from pytorch_lightning import loggers as lightning_loggers
 
 TIMEOUT_SECONDS = 10
 STEP = "trainer/global_step"
@@ -50,7 +55,11 @@ class WandbLogger(RunLogger):
     @property
     def lightning_logger(self) -> lightning_loggers.Logger | None:  # type: ignore[override]
         """Lightning's own logger on the same run, for callbacks that log."""
-        return None if self._run is None else lightning_loggers.WandbLogger(experiment=self._run, log_model=False)
+        if self._run is None:
+            return None
+        from pytorch_lightning import loggers as lightning_loggers
+
+        return lightning_loggers.WandbLogger(experiment=self._run, log_model=False)
 
     def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:
         folder = Path(self._dir or run_dir)
@@ -125,31 +134,56 @@ _SUMMARY = (
 )
 
 
-_unreachable = False
-"""Found out once a process: the trials of a sweep do not each wait for the same server."""
+def settings() -> wandb.Settings:
+    """Of every run of ours: no question, no word, no long wait."""
+    return wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off")
+
+
+@cache
+def can_be_online() -> bool:
+    """Whether there is a key and its server answers: found out once a process, and for a study by whoever runs it.
+
+    A server that does not answer is said in a line; a missing key is nothing to talk about.
+    """
+    try:
+        wandb.setup(settings=wandb.Settings(x_disable_viewer=True, silent=True))  # else login waits for the server
+        if not wandb.login(prompt=False, verify=False):
+            return False
+        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError:
+        return True  # it answers
+    except Exception as error:  # a key of the wrong form, no server: whatever it is, it is no reason not to train
+        _say_offline(error)
+        return False
+    return True
+
+
+def _say_offline(error: Exception) -> None:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
+
+
+_lost = False
+"""Set where the server answered and the run could not be begun all the same: later trials do not wait for it again."""
 
 
 def _init(arguments: dict[str, Any], folder: Path, mode: Literal["auto", "online", "offline"]) -> Any:
     """The run: as WANDB_MODE or `mode` says, else online if there is a key and the server answers, else offline."""
-    global _unreachable
-    settings = wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off")
+    global _lost
     if "WANDB_MODE" in os.environ:
-        return wandb.init(**arguments, settings=settings)
+        return wandb.init(**arguments, settings=settings())
     if mode != "auto":
-        return wandb.init(**arguments, settings=settings, mode=mode)
-    wandb.setup(settings=wandb.Settings(x_disable_viewer=True, silent=True))  # else login waits for the server, for 5 s
-    if not _unreachable:
+        return wandb.init(**arguments, settings=settings(), mode=mode)
+    if not _lost and can_be_online():
         try:
-            if wandb.login(prompt=False, verify=False):
-                return wandb.init(**arguments, settings=settings)
-        except Exception as error:  # a key of the wrong form, no server, a service that died: none is worth a trial
-            _unreachable = True
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
+            return wandb.init(**arguments, settings=settings())
+        except Exception as error:  # a server that answers with nonsense, a service that died: none is worth a trial
+            _lost = True
+            _say_offline(error)
             for leftover in (folder / "wandb").glob(f"run-*-{arguments['id']}"):
                 shutil.rmtree(leftover)
             arguments["id"] = secrets.token_hex(4)  # wandb's service holds on to the id of the run that it gave up
-    return wandb.init(**arguments, settings=settings, mode="offline")
+    return wandb.init(**arguments, settings=settings(), mode="offline")
 
 
 def _known_id(run_dir: Path) -> str | None:

@@ -35,14 +35,16 @@ _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
 class Commands:
     """The commands of a study's report.
 
-    `folder` is where study files go. `taken` says whether a study's name is in use. Two different studies never get
-    the same name, so that all the commands of a report can be run; `files` has those to write, by path.
+    `folder` is where study files go, `study_key` where the program has the keys of a study. `taken` says whether a
+    study's name is in use. Two different studies never get the same name, so that all the commands of a report can be
+    run; `files` has those to write, by path.
     """
 
     design: Design
     n_trials: int
     folder: Path
     program: str = DEFAULT_PROGRAM
+    study_key: str = "study"
     taken: Callable[[str], bool] = lambda name: False
     files: dict[Path, str] = field(default_factory=dict)
     _names: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -104,7 +106,16 @@ class Commands:
         name = self.design.name if longer else self._name(remedy.words)
         if longer and not _whole_words(self.design):
             return self._with_file(remedy.words, arm, name)
-        return shell_line("python", self.program, "-m", *self._study_words(remedy.words, name))
+        return self._study_line(["-m"], self._study_words(remedy.words, name))
+
+    def _study_line(self, flags: Sequence[str], words: Sequence[str]) -> str:
+        """The command of a study. In an app whose config has no `study` its keys are the sweeper's, and new there."""
+        if self.study_key == "study":
+            return shell_line("python", self.program, *flags, *words)
+        own = [
+            f"++{self.study_key}.{word.removeprefix('study.')}" if word.startswith("study.") else word for word in words
+        ]
+        return shell_line("python", self.program, *flags, "hydra/sweeper=quasi_random", *own)
 
     def _study_words(self, words: Sequence[str], name: str) -> list[str]:
         """The study as command-line words."""
@@ -127,14 +138,20 @@ class Commands:
         """The study as a file, with its space as the words change it in the arm; the other words stay words."""
         sweeps, values = _split(words)
         design = _changed(self.design, sweeps, arm)
-        text = yaml.safe_dump(_study_block(design), sort_keys=False, allow_unicode=True, width=120)
+        block = _study_block(design)
+        text = yaml.safe_dump(
+            {"defaults": ["_base_", "_self_"], **block}, sort_keys=False, allow_unicode=True, width=120
+        )
         name = name or self._name((text, *values))
         words = _without_searched(self.design.overrides, design)
+        if self.study_key != "study":  # there is no group of studies: all of it can stand on the command line
+            said = [as_override(f"study.{key}", value) for key, value in block.items() if value]
+            return self._study_line(["-m"], _merged([*words, *said, *self._study_keys(name)], values))
         path = self.folder / "study" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.yaml"
         self.files[path] = f"# Written by the report of study {self.design.name}.\n{text}"
         keys = [each for each in self._study_keys(name) if not each.startswith("study.goal=")]
-        given = ["-m", "--config-dir", str(self.folder), f"study={path.stem}"]
-        return shell_line("python", self.program, *given, *_merged([*words, *keys], values))
+        given = ["-m", "--config-dir", str(self.folder)]
+        return self._study_line(given, [f"study={path.stem}", *_merged([*words, *keys], values)])
 
     def _name(self, study: tuple[str, ...]) -> str:
         """`demo-2` for the first other study, `demo-3` for the next; the same one keeps its name."""
@@ -228,7 +245,7 @@ def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -
 
 
 def _study_block(design: Design) -> dict[str, Any]:
-    """A file of the config group `study`."""
+    """What a file of the config group `study` says, but for its defaults."""
     whole = design.plain()
     space = {key: whole[key] for key in ("scientific", "nuisance", "conditional", "repeat", "trials") if whole[key]}
-    return {"defaults": ["_base_", "_self_"], "goal": design.goal, **space}
+    return {"goal": design.goal, **space}

@@ -78,6 +78,7 @@ def contents_of(study: Study, out_dir: Path, objective: Objective | None = None,
         study.file.n_trials,
         out_dir,
         program_of(study.file.command),
+        study.file.study_key,
         taken=lambda name: (study.path.parent / name).exists(),
     )
     following = [commands.of(finding) for finding in found]

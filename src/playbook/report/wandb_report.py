@@ -6,6 +6,7 @@ It goes where the trials went: to the same project and group, online or offline.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,6 @@ from playbook.run_files import CONFIG, WANDB_ID, replace_file
 from playbook.study.load import Study
 
 JOB_TYPE = "study_report"
-TIMEOUT_SECONDS = 10
 
 
 def mirror(study: Study, contents: Contents, drawn: Charts, page: Path) -> None:
@@ -46,6 +46,8 @@ def _logger_of_trials(study: Study) -> Mapping[str, Any] | None:
 def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Charts, page: Path) -> None:
     import wandb
 
+    from playbook.loggers.wandb import settings  # where the trials went, so does the report: no torch, but W&B
+
     folder = Path(logger.get("dir") or study.path)
     known = page.parent / WANDB_ID
     run_id = json.loads(known.read_text(encoding="utf-8"))["id"] if known.exists() else secrets.token_hex(4)
@@ -62,7 +64,7 @@ def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Ch
         config={"study": study.design.plain(), "n_trials": study.file.n_trials},
         mode=_mode(folder),
         reinit="create_new",
-        settings=wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off"),
+        settings=settings(),
     )
     done = False
     try:
@@ -75,9 +77,13 @@ def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Ch
 
 
 def _mode(folder: Path) -> Any:
-    """`offline` where all runs of the study are; None leaves it to W&B."""
+    """`offline` where all runs of the study are, or W&B cannot be online; None leaves it to W&B."""
+    from playbook.loggers.wandb import can_be_online
+
     runs = [path.name for path in (folder / "wandb").glob("*run-*")]
-    return "offline" if runs and all(name.startswith("offline-run-") for name in runs) else None
+    if runs and all(name.startswith("offline-run-") for name in runs):
+        return "offline"
+    return None if "WANDB_MODE" in os.environ or can_be_online() else "offline"
 
 
 def _logged(contents: Contents, drawn: Charts, page: Path) -> dict[str, Any]:

@@ -224,7 +224,10 @@ def _about_roles(design: Design) -> Iterator[Advice]:
         )
         yield Advice("B2", message, "optimizer")
     if compared and "lr" not in compared:
-        without = [arm for arm in design.arms if "lr" not in arm.space]
+        # Another app may have no lr at all; what is fixed is unknown of a design that nothing was composed from.
+        known = [design.fixed, *design.fixed_in.values()]
+        has_lr = not design.fixed or any("lr" in fixed for fixed in known)
+        without = [arm for arm in design.arms if "lr" not in arm.space] if has_lr else []
         if without:
             rule = "A8" if "batch_size" in compared else "B2"
             where = "" if len(without) == len(design.arms) else f" where {_names(without)}"

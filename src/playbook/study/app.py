@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from playbook.config import flatten
+from playbook.study.design import Design
 
 
 class App:
     """Any Hydra app."""
 
-    study_key: str | None = None
-    """The top-level key of the config that describes the study and is not for its trials."""
-
-    def composed(self, cfg: DictConfig) -> dict[str, Any]:
+    def plain_config(self, cfg: DictConfig) -> dict[str, Any]:
         """The config of a trial as plain containers, from what Hydra composed, with its `hydra` block.
 
         Raises:
@@ -39,25 +38,45 @@ class App:
             InputError: a line for each fault.
         """
 
+    def refusals(self, design: Design) -> Sequence[str]:
+        """A line for each thing that no study of this program may do."""
+        return []
+
     def identity(self, plain: Mapping[str, Any]) -> dict[str, Any]:
         """The flat settings that decide what a trial computes: a study in which they have changed is another one."""
         return dict(flatten(plain))
 
-    def title(self, cfg: DictConfig, varied: Sequence[str]) -> str:
+    def recorded_config(self, plain: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What a trial's `config.yaml` says; None where the program writes none, and its trials are never reused."""
+        return None
+
+    def environment(self, plain: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What besides its config decides a trial's numbers here: as in `Result.environment`; None where unknown."""
+        return None
+
+    def default_name(self, cfg: DictConfig, varied: Sequence[str]) -> str:
         """Where a study has no name, what its name begins with; `varied` are the keys that its trials differ in."""
         return str(cfg.hydra.job.name)
 
-    def settled(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
+    def num_devices(self, plain: Mapping[str, Any]) -> int:
+        """How many GPUs a trial takes where there are any; 0: none."""
+        return 1
+
+    def machine_overrides(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
         """Overrides that the study fixes when it is created, though the command line leaves them to the machine.
 
         `threads` is how many CPU threads each of the trials that run at once can have.
         """
         return []
 
-    def placed(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
+    def recording_overrides(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
         """Overrides that say where the trials of this study record themselves, and no more."""
         return []
 
-    def finish(self, folder: Path) -> Sequence[str]:
-        """Called when nothing is left to run; the lines that it returns are printed."""
-        return []
+    def on_end(self, folder: Path, console: Console) -> None:
+        """Called when nothing is left to run, to say what was found.
+
+        Raises:
+            CrashError: it could not be said; the trials are done.
+        """
+        console.print(f"report: python -m playbook.report study_dir={folder}", soft_wrap=True, highlight=False)

@@ -51,6 +51,7 @@ class StudyConfig(BaseModel):
     storage: str | None = None
     dry_run: bool = False
     retries: NonNegativeInt = 2
+    reuse: bool = True
     app: str = "playbook.study.app.App"
 
 

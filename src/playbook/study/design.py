@@ -22,6 +22,7 @@ import numpy as np
 
 from playbook.errors import InputError
 from playbook.randomness import fold_in
+from playbook.renamed import with_current_names
 from playbook.study import halton
 from playbook.study.space import Choice, Dimension, Int, Value, dimension, plain, size
 from playbook.validation import show
@@ -304,8 +305,8 @@ class Design:
             repeat={key: Choice(tuple(values)) for key, values in given["repeat"].items()},
             listed_trials=tuple(given["trials"]),
             overrides=tuple(given["overrides"]),
-            fixed=given["fixed"],
-            fixed_in=given["fixed_in"],
+            fixed=with_current_names(given["fixed"]),
+            fixed_in=with_current_names(given["fixed_in"]),
         )
 
     def with_fixed(self, fixed: Mapping[str, Value], fixed_in: Mapping[str, Mapping[str, Value]]) -> Design:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playbook.errors import one_line
 from playbook.study.design import Design, Trial
-from playbook.study.study_files import TRIALS, Outcome, outcome, trials_text, write_trials
+from playbook.study.study_files import DATABASE, TRIALS, Outcome, outcome, trials_text, write_trials
 
 if TYPE_CHECKING:
     from playbook.study.optuna_mirror.mirror import OptunaMirror
@@ -51,7 +52,12 @@ class Ledger:
         write_trials(self.folder, self.design, ended)
 
     def is_written(self) -> bool:
-        """Whether `trials.csv` says what is known: a sweep that is killed as its last trial ends has no time for it."""
+        """Whether `trials.csv` says what is known, and Optuna's database is there.
+
+        A sweep that is killed as its last trial ends has no time for it.
+        """
+        if self._storage is None and find_spec("optuna") and not (self.folder / DATABASE).exists():
+            return False
         path = self.folder / TRIALS
         text = path.read_bytes() if path.exists() else b""
         return text == trials_text(self.design, self._ended()).encode()

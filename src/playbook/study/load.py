@@ -13,6 +13,7 @@ import polars as pl
 from playbook.errors import InputError, one_line
 from playbook.run_files import EVALS, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
+from playbook.study.refusals import refuse_foreign_trials
 from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
 from playbook.validation import show
@@ -48,8 +49,14 @@ class Study:
 
     @cached_property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """How each trial ended that has."""
-        return tuple(outcomes(self.path, self.design.trials(self.file.n_trials)))
+        """How each trial ended that has.
+
+        Raises:
+            InputError: a result is damaged, or a folder holds another trial than the design says.
+        """
+        trials = self.design.trials(self.file.n_trials)
+        refuse_foreign_trials(self.path, self.design, trials)
+        return tuple(outcomes(self.path, trials))
 
     @cached_property
     def trials(self) -> pl.DataFrame:

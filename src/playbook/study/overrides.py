@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import islice
@@ -246,6 +246,13 @@ DEFAULT_PROGRAM = "train.py"
 def trial_overrides(design: Design, settings: Mapping[str, Value]) -> list[str]:
     """The overrides of a trial: what the study fixes by words, then its own settings."""
     return [*design.overrides, *(as_override(key, value) for key, value in settings.items())]
+
+
+def with_overrides(design: Design, overrides: Sequence[str]) -> Design:
+    """The design with further overrides for every trial, whose values are fixed by them."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = {each.key_or_group: each.value() for each in parsed}
+    return replace(design, overrides=(*design.overrides, *overrides), fixed={**design.fixed, **values})
 
 
 def program_of(command: str) -> str:

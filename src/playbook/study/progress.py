@@ -32,14 +32,14 @@ LINE_SECONDS = 10.0
 class Watch:
     """While it is open, a thread looks at the trials' folders, keeps the ledger, and shows how far the study is.
 
-    It sees trials the same way wherever they run. On the way out the ledger is complete.
+    It sees trials the same way wherever they run. On the way out the ledger is complete. `quiet` shows nothing.
     """
 
-    def __init__(self, ledger: Ledger, missing: Sequence[Trial], total: int) -> None:
+    def __init__(self, ledger: Ledger, missing: Sequence[Trial], total: int, *, quiet: bool = False) -> None:
         self._ledger = ledger
         self._missing = missing
         self._total = total
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=quiet)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="study-watch", daemon=True)
 
@@ -48,7 +48,7 @@ class Watch:
         self._ledger.refresh()
         self._ended_before = len(self._ledger.outcomes)
         self._live: Live | None = None
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             self._live = Live(self._view(), console=self._console, transient=True, auto_refresh=False)
             self._live.start()
         self._thread.start()

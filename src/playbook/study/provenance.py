@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ def environment(checkout: Path) -> dict[str, Any]:
         found["commit"] = commit
         found["uncommitted_changes"] = bool(_git(checkout, "status", "--porcelain", "--untracked-files=no"))
     return found
+
+
+def changed_versions(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """A sentence for each package that trains and is another one now: caveats of the study."""
+    return [
+        f"{name} was {there[name]} when the study began and {here[name]} later"
+        for name in ("torch", "pytorch-lightning")
+        if name in there and name in here and there[name] != here[name]
+    ]
 
 
 def _git(checkout: Path, *words: str) -> str:

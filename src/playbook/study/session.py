@@ -1,4 +1,8 @@
-"""Runs what is missing of a study, whatever happens to the trials and to the processes that they run in.
+"""One call of a study: opened or begun, compared, made longer, run, finished.
+
+Whoever composes configs and launches processes is a guest here: Hydra's sweeper, from the command line and from Python.
+Nothing is written until the design has been compared with the one that the folder holds, and the config of every
+missing trial has been checked.
 
 All missing trials are handed to the launcher at once: the sequence does not adapt, so there is no batch to wait for.
 What has become of each is then read from its folder and nowhere else, so it does not matter where it ran, and whether
@@ -7,17 +11,301 @@ this process was killed in between and started again.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
 
 from playbook.errors import CrashError, InputError, one_line
+from playbook.lock import locked
 from playbook.run_files import CRASHES, RESULT
-from playbook.study.design import Trial
-from playbook.study.study_files import last_crash, record_crash
+from playbook.study import reuse
+from playbook.study.app import App
+from playbook.study.config import CommandLine, StudyConfig, design_of
+from playbook.study.design import TRIALS_AN_ARM, Design, Objective, Trial
+from playbook.study.ledger import Ledger
+from playbook.study.overrides import trial_overrides, with_overrides
+from playbook.study.plan import Plan
+from playbook.study.progress import Watch, summary
+from playbook.study.provenance import changed_versions, environment
+from playbook.study.refusals import (
+    fingerprint,
+    refuse_changed_design,
+    refuse_foreign_folder,
+    refuse_foreign_trials,
+    refuse_no_url,
+    with_origin,
+)
+from playbook.study.same_data import other_data
+from playbook.study.space import Value
+from playbook.study.study_files import STUDY, StudyFile, last_crash, read_study, record_crash, write_study
 
 Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
 """Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
+
+
+class Configs(Protocol):
+    """The configs of a study's trials."""
+
+    def config(self, settings: Mapping[str, Value]) -> dict[str, Any]:
+        """That of the trial with these settings, as plain containers."""
+
+
+class Composer(Protocol):
+    """Who composes configs from overrides: Hydra."""
+
+    def plain(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """What the overrides alone give, as plain containers."""
+
+    def with_fixed(self, design: Design) -> Design:
+        """The design with what its overrides fix."""
+
+    def configs(self, design: Design) -> Configs:
+        """The configs of its trials."""
+
+    def default_name(self, varied: Sequence[str]) -> str:
+        """What the name of a study begins with that was given none."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program whose trials a study runs, and how it was called.
+
+    `script` is what follows `python` (`train.py`), `command` the whole line as it was typed, and `study_key` where its
+    command line has the keys of a study. `threads` are those that each of `num_workers` trials at a time has for
+    itself; None where nobody knows.
+    """
+
+    app: App
+    composer: Composer
+    studies_dir: Path
+    script: str
+    command: str
+    checkout: Path
+    study_key: str = "study"
+    num_workers: int | None = 1
+    threads: int | None = None
+
+
+def open_study(
+    program: Program,
+    config: StudyConfig,
+    given: CommandLine,
+    objective: Objective,
+    overrides: Sequence[str],
+    console: Console | None = None,
+) -> StudySession:
+    """The study that a block and a command line describe: as its folder has it, made longer where asked, or a new one.
+
+    `overrides` are those that every trial gets. Nothing has been written.
+
+    Raises:
+        InputError: a line for each fault, such as a design that is not that of the study of this name.
+    """
+    if config.storage:
+        refuse_no_url(config.storage)
+    there = read_study(program.studies_dir / config.name) if config.name else None
+    design = design_of(config, given, objective, None if there is None else there.budget)
+    design = program.composer.with_fixed(replace(design, overrides=tuple(overrides)))
+    if not config.name:
+        name = f"{program.composer.default_name(design.parameters)}-{fingerprint(design)}"
+        design, there = replace(design, name=name), read_study(program.studies_dir / name)
+    folder = program.studies_dir / design.name
+    refuse_foreign_folder(folder, there is not None)
+    for_machine = program.app.machine_overrides(program.composer.plain(overrides), program.threads)
+    if there is not None:
+        had = {word.partition("=")[0]: word for word in there.design.overrides}
+        for_machine = [had.get(word.partition("=")[0], word) for word in for_machine]
+    design = with_overrides(design, for_machine)
+    if problems := program.app.refusals(design):
+        raise InputError("\n".join(problems))
+    here = environment(program.checkout)
+    if there is None:
+        file = StudyFile(
+            design,
+            n_trials=config.n_trials or design.default_n_trials,
+            budget=config.n_trials or TRIALS_AN_ARM * len(design.arms),  # what `design_of` has taken it for
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=program.command,
+            environment=here,
+            study_key=program.study_key,
+        )
+    else:
+        file = _made_longer(folder, there, design, config.n_trials, here)
+    # What a study does not compare, such as `logger` and `resume`, is as this call has it.
+    return StudySession(program, config, folder, file, design.overrides, console or Console())
+
+
+def _made_longer(
+    folder: Path, there: StudyFile, design: Design, n_trials: int | None, here: Mapping[str, Any]
+) -> StudyFile:
+    refuse_changed_design(folder, there.design, design)
+    if len(there.design.listed_trials) >= len(design.listed_trials):
+        design = replace(there.design, goal=design.goal or there.design.goal)
+    target = max(n_trials or there.n_trials, there.n_trials)
+    if design.listed_trials and not n_trials:
+        target = len(design.listed_trials)
+    caveats = [*there.caveats, *changed_versions(there.environment, here)]
+    return replace(there, design=design, n_trials=target, caveats=tuple(dict.fromkeys(caveats)))
+
+
+class StudySession:
+    """A study that has been opened: what is missing, and how it is run.
+
+    `overrides` are those that its trials get in this call; those of `file.design` are the ones that it began with.
+
+    Raises:
+        InputError: on creation, where a missing trial's config is refused, or a folder holds another trial.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        config: StudyConfig,
+        folder: Path,
+        file: StudyFile,
+        overrides: Sequence[str],
+        console: Console,
+    ) -> None:
+        self.folder = folder
+        self.file = file
+        self._app = program.app
+        self._config = config
+        self._console = console
+        self._script = program.script
+        self._num_workers = program.num_workers
+        self._design = replace(file.design, overrides=tuple(overrides))
+        self._configs = program.composer.configs(self._design)
+        trials = file.design.trials(file.n_trials)
+        refuse_foreign_trials(folder, file.design, trials)
+        self._ledger = Ledger(folder, file.design, trials, config.storage)
+        self._ledger.refresh()
+        self.missing = unfinished(folder, trials)
+        self._check()
+        self.reused = self._trained_before() if config.reuse else []
+
+    def _check(self) -> None:
+        for trial in self.missing:
+            try:
+                self._app.check(self.config(trial))
+            except InputError as error:
+                raise InputError(with_origin(str(error), self._design.space_of(trial.arm))) from None
+
+    def _trained_before(self) -> list[reuse.TrainedBefore]:
+        configs = map(self.config, self.missing)
+        return reuse.trained_before(self.folder, self.missing, configs, self._app)
+
+    def show_plan(self) -> None:
+        """Print what is about to be done."""
+        ended = [each.result.seconds for each in self._ledger.outcomes.values() if each.result]
+        reused = [each.result.seconds for each in self.reused]
+        workers = self._num_workers or max(1, len(self.missing) - len(reused))
+        self._console.print(Plan(self.file.design, self.file.n_trials, (*ended, *reused), workers))
+        if self.reused:
+            self._console.print(reuse.sentence(self.reused, self.file.n_trials), soft_wrap=True, highlight=False)
+
+    def config(self, trial: Trial) -> dict[str, Any]:
+        """The config of a trial, as plain containers."""
+        return self._configs.config(trial.settings)
+
+    def overrides(self, trial: Trial) -> list[str]:
+        """What the trial is composed from, with where it records itself."""
+        recording = self._app.recording_overrides(self.config(trial), self.folder)
+        return [*trial_overrides(self._design, trial.settings), *recording]
+
+    def run(self, launch: Launch) -> None:
+        """Run what is missing.
+
+        Raises:
+            InputError: another process runs this study, or every trial was refused for the same reason, and a new
+                study has been removed again.
+            CrashError: the disk gave up, or the launcher, before any trial ended.
+        """
+        if not self.missing:
+            return
+        new = not (self.folder / STUDY).exists()
+        new_parents = [path for path in self.folder.parents if not path.exists()]
+        with _on_disk(self.folder), locked(self.folder, f"{self.folder}: another sweep of this study is running"):
+            if (there := read_study(self.folder)) is not None:  # another sweep may have made it longer in the meantime
+                self.file = replace(self.file, n_trials=max(self.file.n_trials, there.n_trials))
+            write_study(self.folder, self.file)
+            for trial in self.reused:
+                trial.take_over(self.folder)
+            missing = unfinished(self.folder, self.missing)
+            try:
+                with Watch(self._ledger, missing, self.file.n_trials, quiet=self._console.quiet):
+                    run_missing(self.folder, missing, self._kept(launch), retries=self._config.retries)
+            except (KeyboardInterrupt, SystemExit):
+                left = len(unfinished(self.folder, missing))
+                print(f"stopped with {left} trials left; the same command goes on", file=sys.stderr)
+                raise
+            if new and (line := self._refused_alike()):
+                shutil.rmtree(self.folder)
+                with suppress(OSError):  # another study has begun in one of them
+                    for path in new_parents:
+                        path.rmdir()
+                raise InputError(line)
+
+    def _kept(self, launch: Launch) -> Launch:
+        """The launch, after which the study is there even if somebody has removed its folder in the meantime."""
+
+        def launch_and_look(trials: Sequence[Trial]) -> Sequence[BaseException | None]:
+            ends = launch(trials)
+            if not (self.folder / STUDY).exists():
+                print(f"warning: {self.folder} was removed while the study ran; its trials run again", file=sys.stderr)
+                write_study(self.folder, self.file)
+            return ends
+
+        return launch_and_look
+
+    def _refused_alike(self) -> str | None:
+        """What was said, where every trial was refused for the same reason: bad input, and not a study."""
+        crashes = [each.crash for each in self._ledger.outcomes.values() if each.crash is not None]
+        said = {crash.message for crash in crashes if crash.kind == InputError.__name__}
+        return said.pop() if len(crashes) == self.file.n_trials and len(said) == 1 else None
+
+    def finish(self) -> float | None:
+        """Bring the tables up to date, say how the study stands, and let the program say more; the best objective.
+
+        Raises:
+            CrashError: trials crashed, or what was found could not be said. What is done is recorded.
+        """
+        with _on_disk(self.folder):
+            if not self._ledger.is_written():
+                self._ledger.write()
+        self._console.print(summary(self._ledger, self.file.n_trials, self._script), crop=False)
+        if line := other_data(self._ledger.outcomes.values()):
+            self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
+        troubles = []
+        if crashed := self._ledger.count("crashed"):
+            troubles.append(
+                f"{self.folder}: {crashed} of {self.file.n_trials} trials crashed, with their tracebacks in"
+                " crash_<n>.txt of their folders; the same command runs them again"
+            )
+        try:
+            self._app.on_end(self.folder, self._console)
+        except CrashError as error:
+            troubles.append(str(error))
+        if troubles:
+            raise CrashError("\n".join(troubles))
+        best = self._ledger.best
+        return best.result.objective if best is not None and best.result is not None else None
+
+
+@contextmanager
+def _on_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        said = f"{folder}: it cannot be written ({error}); what is there is kept, and the same command goes on"
+        raise CrashError(said) from error
 
 
 def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
@@ -53,7 +341,7 @@ def run_missing(folder: Path, trials: Sequence[Trial], launch: Launch, *, retrie
         attempts.update(trial.number for trial in left)
         left = [
             trial
-            for trial in unfinished(folder, left)
+            for trial in unfinished(folder, trials)
             if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)
         ]
 

@@ -3,8 +3,9 @@
     study.yaml        the design: goal, space, roles, seed, objective, what is fixed; written when the study begins
     trial_00007/      the files of a run, and `crash_1.txt`, … of attempts that crashed
     trials.csv        a row a trial that has ended
+    optuna.db         the same trials for Optuna's tools
 
-The trials' own folders are the truth. `trials.csv` is made from them and can be made again.
+The trials' own folders are the truth. The two tables are made from them and can be made again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from playbook.study.space import Value
 
 STUDY = "study.yaml"
 TRIALS = "trials.csv"
+DATABASE = "optuna.db"
 TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
 
 
@@ -36,7 +38,8 @@ TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
 class StudyFile:
     """What `study.yaml` holds: the design, the target number of trials, and where and when it was made.
 
-    `budget` is the number of trials that the space was chosen for.
+    `budget` is the number of trials that the space was chosen for, `study_key` where the program's command line has
+    the keys of a study.
     """
 
     design: Design
@@ -46,6 +49,7 @@ class StudyFile:
     command: str
     environment: Mapping[str, Any]
     caveats: tuple[str, ...] = ()
+    study_key: str = "study"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
         "command": study.command,
         "environment": dict(study.environment),
         "caveats": list(study.caveats),
+        "study_key": study.study_key,
     }
     replace_file(folder / STUDY, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
 
@@ -99,6 +104,7 @@ def read_study(folder: Path) -> StudyFile | None:
             command=str(given["command"]),
             environment=dict(given["environment"]),
             caveats=tuple(given["caveats"]),
+            study_key=str(given.get("study_key", "study")),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, InputError) as error:
         said = one_line(f"{type(error).__name__}: {error}")
@@ -116,7 +122,7 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     own = folder / trial.folder
     try:
         result = read_result(own)
-        if result is not None and not _is_whole(result):
+        if result is not None and not is_whole(result):
             raise InputError(f"{own / RESULT} is not a result (status {result.status}, objective {result.objective})")
     except (InputError, OSError) as error:
         said = str(error).removesuffix("; overwrite=true runs the trial again")  # which is for a run on its own
@@ -127,7 +133,7 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     return None if crash is None else Outcome(trial, "crashed", crash=crash)
 
 
-def _is_whole(result: Result) -> bool:
+def is_whole(result: Result) -> bool:
     """Whether a file that anybody may have written says what a study asks of it."""
     if result.status == "complete":
         return isinstance(result.objective, (int, float)) and math.isfinite(result.objective)

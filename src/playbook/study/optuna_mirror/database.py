@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from playbook.errors import InputError, one_line
 from playbook.study.design import Design
+from playbook.study.study_files import DATABASE
 from playbook.validation import show
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-DATABASE = "optuna.db"
 SQLITE_TIMEOUT = 60
 """Seconds that a writer waits for the others; sqlite's own 5 are few where many trials end at once on a slow disk."""
 _ATTEMPTS = 5

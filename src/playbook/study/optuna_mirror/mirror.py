@@ -23,10 +23,10 @@ import polars as pl
 from playbook.errors import InputError
 from playbook.run_files import CRASHES, EVALS, RESULT, read_table, sync_folder
 from playbook.study.design import Design, Trial
-from playbook.study.optuna_mirror.database import DATABASE, content, database_url, open_study, trial_row
+from playbook.study.optuna_mirror.database import content, database_url, open_study, trial_row
 from playbook.study.optuna_mirror.parameters import Parameter, parameters
 from playbook.study.overrides import trial_overrides
-from playbook.study.study_files import STUDY, Outcome, outcomes, read_study
+from playbook.study.study_files import DATABASE, STUDY, Outcome, outcomes, read_study
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

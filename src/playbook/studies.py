@@ -1,0 +1,125 @@
+"""Studies from Python: run one, read one.
+
+study = playbook.run_study("study=learning_rate", "study.n_trials=8")
+study = playbook.load_study("outputs/studies/a")
+study.trials, study.findings()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks  # Hydra hands one to sweepers and has no public way to make it
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from playbook.cli import INTERRUPTED, hydra_arguments
+from playbook.composition import CONFIG_DIR
+from playbook.study import load
+from playbook.study.design import Design
+from playbook.study.overrides import as_override
+from playbook.trial_config import config_of
+
+if TYPE_CHECKING:
+    from playbook.analysis.finding import Finding
+
+
+class Study(load.Study):
+    """A study read back, with what the playbook's rules say of it."""
+
+    def findings(self) -> list[Finding]:
+        """What the report says of the study as it is now, weightiest first: code, severity, rule, evidence, remedies.
+
+        Raises:
+            InputError: a file of a trial is damaged.
+        """
+        from playbook.analysis.rules import findings
+        from playbook.analysis.tables import tables_of
+
+        return findings(tables_of(self))
+
+
+def load_study(path: str | Path) -> Study:
+    """The study in the folder `path`, finished or not.
+
+    Raises:
+        InputError: the folder holds no study.
+    """
+    study = load.load_study(path)
+    return Study(study.path, study.file)
+
+
+def run_study(
+    *overrides: str,
+    study: Mapping[str, Any] | Design | None = None,
+    launcher: str | None = None,
+    quiet: bool = False,
+) -> Study:
+    """Run a study as `python train.py -m <overrides>` does, and read it back; the same call finds its own study again.
+
+    It goes on where it was stopped, and a larger `study.n_trials` makes it longer. Trials run in this process, or
+    where `launcher` (an option of `hydra/launcher`) sends them. `quiet` prints nothing but warnings.
+
+    `study` is a `Design`, or what a file in `conf/study/` holds, such as
+    `{"name": "lr", "n_trials": 8, "nuisance": {"lr": {"min": 1e-3, "max": 1.0, "scale": "log"}}}`.
+
+    Raises:
+        InputError: a line for each fault. Nothing has been written.
+        CrashError: trials crashed; the others are done and recorded, and the same call runs the crashed ones again.
+        KeyboardInterrupt: Ctrl-C. What was done is saved, and the same call goes on.
+    """
+    words = [*_words(study), *overrides, *([] if launcher is None else [f"hydra/launcher={launcher}"])]
+    with initialize_config_dir(CONFIG_DIR, version_base="1.3", job_name="train"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        given = [*hydra_arguments(words), "hydra.mode=MULTIRUN"]  # which trials are told by: see `in_a_study`
+        config = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+        sweeper: Any = Plugins.instance().instantiate_sweeper(
+            config=config, hydra_context=context, task_function=_train_trial
+        )
+        try:
+            folder = sweeper.run_from_python(
+                OmegaConf.to_container(config.hydra.overrides.task, resolve=False),
+                script="train.py",
+                words=("-m", *words),
+                checkout=Path(CONFIG_DIR).parent,
+                quiet=quiet,
+            )
+        except SystemExit as end:  # a trial that was stopped by a signal ends its process
+            if end.code == INTERRUPTED:
+                raise KeyboardInterrupt from None
+            raise
+    return load_study(folder)
+
+
+def _train_trial(cfg: DictConfig) -> float | None:
+    config = config_of(cfg)
+    from playbook.training import train  # torch and Lightning take seconds
+
+    return train(config, verbose=False, reuse_data=True).objective
+
+
+def _words(study: Mapping[str, Any] | Design | None) -> list[str]:
+    """The overrides that say what a study is. Its file holds the same."""
+    if study is None:
+        return []
+    if not isinstance(study, Design):
+        return [as_override(f"++study.{key}", value) for key, value in study.items()]
+    plain = study.plain()
+    own = {key: plain[key] for key in ("name", "goal", "seed", *SPACE) if plain[key]}
+    objective = {f"objective.{key}": value for key, value in plain["objective"].items()}
+    return [
+        *study.overrides,
+        *(as_override(f"++study.{key}", value) for key, value in own.items()),
+        *(as_override(key, value) for key, value in objective.items()),
+    ]
+
+
+SPACE = ("scientific", "nuisance", "conditional", "repeat", "trials")
+"""The keys of a study that hold what it varies."""

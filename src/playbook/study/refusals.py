@@ -1,0 +1,111 @@
+"""What a study refuses before anything runs: another study's folder, a changed design, trials that are not its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from playbook.config import difference, flatten, identity, read_config
+from playbook.errors import InputError
+from playbook.lock import LOCK
+from playbook.run_files import CONFIG
+from playbook.study.design import Design, Trial
+from playbook.study.overrides import sweep_override
+from playbook.study.space import Dimension, Float, Int, Value
+from playbook.study.study_files import STUDY
+
+
+def refuse_foreign_folder(folder: Path, has_study: bool) -> None:
+    """A folder with files in it that is no study's, or no folder."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise InputError(
+                f"{folder}: {path} is a file; name another study with study.name=<name>, or set output_root"
+            )
+    if not has_study and folder.is_dir() and any(path.name not in (f"{STUDY}.tmp", LOCK) for path in folder.iterdir()):
+        raise InputError(f"{folder} has files and is not a study's; name another one with study.name=<name>")
+
+
+def refuse_changed_design(folder: Path, there: Design, here: Design) -> None:
+    """A study of this name that asks something else, or holds other things fixed."""
+    lines = difference(_compared(there), _compared(here))
+    both = min(len(there.listed_trials), len(here.listed_trials))
+    if there.listed_trials[:both] != here.listed_trials[:both]:
+        lines.append("trials: the list begins otherwise there")
+    if lines:
+        raise InputError(
+            f"{folder} holds a study of another design ({'; '.join(lines)}); name another one with study.name=<name>,"
+            " which takes over the trials that it shares with this one"
+        )
+
+
+def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial]) -> None:
+    """Folders of trials that hold another trial: swapped, or copied from elsewhere. Their `config.yaml` says so."""
+    for trial in trials:
+        path = folder / trial.folder / CONFIG
+        if not path.exists():
+            continue
+        there = identity(read_config(path))
+        asked = {**design.fixed, **_fixed_with(design, trial.settings), **trial.settings}
+        both = there.keys() & asked.keys()  # a group such as `optimizer` is no key of a config
+        here = {key: _as_read(asked[key]) for key in both}
+        if lines := difference({key: _as_read(there[key]) for key in both}, here):
+            raise InputError(
+                f"{path.parent} does not hold trial {trial.number} of this study ({'; '.join(lines)}); put back its"
+                " own, or remove the folder to have the trial run again"
+            )
+
+
+def fingerprint(design: Design) -> str:
+    """Ten hexadecimal digits of a hash of what makes a study the study that it is."""
+    told_apart = _compared(design) | {
+        f"trials.0.{key}": value for each in design.listed_trials[:1] for key, value in each.items()
+    }
+    text = json.dumps(told_apart, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def with_origin(lines: str, space: Mapping[str, Dimension]) -> str:
+    """The lines of a refused trial, with the range that a number comes from which nobody typed."""
+    said = []
+    for line in lines.splitlines():
+        key = line.partition("=")[0]
+        dimension = space.get(key)
+        if isinstance(dimension, Float | Int):
+            line += f"; it comes from {sweep_override(key, dimension)}"
+            if isinstance(dimension, Float) and "whole number" in line:
+                line += f", whole numbers from int(interval({math.ceil(dimension.low)},{math.floor(dimension.high)}))"
+        said.append(line)
+    return "\n".join(said)
+
+
+def refuse_no_url(storage: str) -> None:
+    """`study.storage` that no database has."""
+    from playbook.study.optuna_mirror.database import shown_url  # SQLAlchemy is a fifth of a second
+
+    try:
+        shown_url(storage)
+    except InputError as error:
+        raise InputError(f"study.{error}") from None
+
+
+def _compared(design: Design) -> dict[str, Any]:
+    """What makes a study the study that it is."""
+    left_out = ("name", "goal", "overrides", "trials")
+    flat = dict(flatten({key: value for key, value in design.plain().items() if key not in left_out}))
+    return {key: value for key, value in flat.items() if value not in ({}, [])}
+
+
+def _fixed_with(design: Design, settings: Mapping[str, Value]) -> Mapping[str, Value]:
+    """What the options of groups among a trial's settings fix."""
+    chosen = {f"{key}={value}" for key, value in settings.items()}
+    return next((fixed for label, fixed in design.fixed_in.items() if chosen.issuperset(label.split(","))), {})
+
+
+def _as_read(value: Any) -> Any:
+    """A value as YAML has it, which knows no tuples, and 1e-05 as it reads it back."""
+    return json.loads(json.dumps(value, default=str))
