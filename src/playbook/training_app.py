@@ -56,6 +56,9 @@ class TrainingApp(App):
         own = os.environ.get("OMP_NUM_THREADS", "")
         return [f"trainer.num_threads={int(own) if own.isdigit() and int(own) else threads or joblib.cpu_count()}"]
 
+    def num_devices(self, plain: Mapping[str, Any]) -> int:
+        return 0 if plain["trainer"]["device"] == "cpu" else int(plain["trainer"]["num_devices"])
+
     def placed(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
         if plain["logger"]["_target_"] != WANDB_MIRROR:
             return []

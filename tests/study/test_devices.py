@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from joblib import delayed
 
 from hydra_plugins.quasi_random_sweeper._launchers import _devices
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
@@ -102,7 +102,7 @@ def test_a_worker_keeps_its_device_for_life(tmp_path):
             time.sleep(0.01)
         return os.getpid(), first, os.environ["CUDA_VISIBLE_DEVICES"]
 
-    ends = set(Workers(n_jobs=3)(delayed(job)(number) for number in range(9)))
+    ends = set(Workers(3).run([partial(job, number) for number in range(9)]))
     assert len(ends) == 3  # each process has been on one
     assert sorted(claimed for _, claimed, _ in ends) == ["0", "1", "2"]
     assert all(claimed == visible for _, claimed, visible in ends)

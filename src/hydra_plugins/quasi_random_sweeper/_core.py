@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from hydra_plugins.quasi_random_sweeper._composer import Composer, Compositions
-from hydra_plugins.quasi_random_sweeper._launchers._launch import launch, parallelism
+from hydra_plugins.quasi_random_sweeper._launchers import launch, parallelism
 from hydra_plugins.quasi_random_sweeper._outcome_callback import Recorder
 from hydra_plugins.quasi_random_sweeper._refusals import (
     fingerprint,
@@ -79,10 +79,7 @@ class StudySweep:
         self._studies_dir = Path(studies_dir)
         self._objective = _objective(_container(objective))
         self._app = _app(self._block.app)
-        try:
-            self._parallelism = parallelism(config.hydra.launcher)
-        except ValueError as error:
-            raise InputError(f"hydra.launcher: {error}") from None
+        self._parallelism = parallelism(config.hydra.launcher)
         self._console = Console()
         self._composer = Composer(hydra_context.config_loader, config, self._app)
 
@@ -205,7 +202,9 @@ class StudySweep:
             write_study(folder, study)
             with open_dict(self._master.hydra):
                 self._master.hydra.sweep.dir = str(folder)
-            recorder = Recorder(study.design.objective, one_device_each=self._parallelism.shared_devices)
+            # A worker keeps its devices for life, so it claims as many as the largest trial wants.
+            devices = max(self._app.num_devices(compositions.config(trial.settings)) for trial in missing)
+            recorder = Recorder(study.design.objective, devices if self._parallelism.shared_devices else 0)
             self._context.callbacks.callbacks.append(recorder)
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=self._context, task_function=self._task_function, config=self._master

@@ -21,20 +21,21 @@ class Recorder(Callback):
     """An exception becomes `crash_<n>.txt`; the number that an app returns becomes `result.json` where it wrote none.
 
     Hydra hands it to the workers with its context, so what it says does not depend on the launcher coming back.
+    `claimed_devices` is the number of GPUs that each worker takes for itself, of those that all of them see.
     """
 
-    def __init__(self, objective: Objective, one_device_each: bool) -> None:
+    def __init__(self, objective: Objective, claimed_devices: int) -> None:
         self._objective = objective
-        self._one_device_each = one_device_each
+        self._claimed_devices = claimed_devices
         self._began = 0.0
 
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction, **kwargs: Any) -> None:
         """Before the job."""
         self._began = time.monotonic()
-        if self._one_device_each:
+        if self._claimed_devices:
             from hydra_plugins.quasi_random_sweeper._launchers._devices import claim_device
 
-            claim_device()
+            claim_device(self._claimed_devices)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """After the job, whatever became of it."""

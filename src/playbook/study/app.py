@@ -54,6 +54,10 @@ class App:
         """
         return []
 
+    def num_devices(self, plain: Mapping[str, Any]) -> int:
+        """How many GPUs a trial takes where there are any; 0: none."""
+        return 1
+
     def placed(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
         """Overrides that say where the trials of this study record themselves, and no more."""
         return []
