@@ -278,6 +278,34 @@ def test_an_interrupted_sweep_cancels_its_slurm_jobs(slurm, monkeypatch, capsys)
     assert capsys.readouterr().err == "cancelled 4 jobs of the cluster\n"
 
 
+# submitit's processes of this machine, real ones.
+
+
+def test_local_jobs_wait_for_their_gpu_and_one_that_dies_is_alone(tmp_path, monkeypatch):
+    """There are two GPUs, so two jobs run at a time; submitit would start all four at once."""
+    monkeypatch.setattr(_submitit, "cpu_count", lambda: 8)
+    (tmp_path / "running").mkdir()
+
+    def work(number: int, job_id: str) -> JobReturn:
+        mark = tmp_path / "running" / job_id
+        mark.touch()
+        if number == 1:
+            mark.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.5)
+        running = len(list(mark.parent.iterdir()))
+        mark.unlink()
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=running)
+
+    local = {"tasks_per_node": 1, "nodes": 1, "cpus_per_task": 1, "gpus_per_node": 2, "timeout_min": 1}
+    target = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+    settings = {"_target_": target, "submitit_folder": f"{tmp_path}/%j", **local}
+    ends = _submitit.run([partial(work, number) for number in range(4)], settings)
+    assert [each.status for each in ends] == [JobStatus[name] for name in ("COMPLETED", "FAILED", *["COMPLETED"] * 2)]
+    assert "ended without a result" in str(ends[1]._return_value)
+    assert all(each._return_value <= 2 for each in ends if each.status == JobStatus.COMPLETED)
+
+
 # All of them.
 
 
