@@ -194,6 +194,13 @@ def test_a_slurm_job_has_ended_when_the_queue_says_so(slurm):
     assert ended() == [True, True]
 
 
+def test_an_answer_from_before_a_job_was_sent_says_nothing_of_it(slurm, monkeypatch):
+    monkeypatch.setattr(_submitit, "LONGEST_QUIET_SECONDS", 1000.0)
+    queue = _submitit.Queue()
+    (slurm / "listing").write_text("7_0 RUNNING\n")
+    assert [queue.has_ended("7_0"), queue.has_ended("8_0")] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("config", "num_jobs", "expected"),
     [

@@ -160,16 +160,18 @@ class _Sweep:
         return True
 
     def _look(self, index: int, job: Any) -> None:
-        if ended := self._has_ended(job):
+        if self._has_ended(job):
             self._ended_at.setdefault(index, time.monotonic())
-        with suppress(OSError):  # have a shared file system look again, as submitit does
-            job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+            with suppress(OSError):  # have a shared file system look again, as submitit does
+                job.paths.folder.chmod(job.paths.folder.stat().st_mode)
+        else:
+            self._ended_at.pop(index, None)  # it was requeued
         if job.paths.result_pickle.exists():
             try:
                 (end,) = job.results()
             except Exception as error:  # submitit's own, or whatever its file with the result holds
                 end = died(error)
-        elif ended and time.monotonic() - self._ended_at[index] >= self._result_seconds:
+        elif time.monotonic() - self._ended_at.get(index, math.inf) >= self._result_seconds:
             end = died(RuntimeError(f"job {job.job_id} ended without a result{_last_words(job)}"))
         else:
             return
@@ -184,14 +186,21 @@ class Queue:
     _states: dict[str, str] | None = None
     _began: float = field(default_factory=time.monotonic)
     _asked: float = -math.inf
+    _first_wanted: dict[str, float] = field(default_factory=dict)
 
     def has_ended(self, job_id: str) -> bool:
-        """Whether a job is listed in a terminal state, or not any more; without an answer of squeue none has ended."""
+        """Whether a job is listed in a terminal state, or not any more; without an answer of squeue none has ended.
+
+        An answer from before a job was sent says nothing of it.
+        """
         now = time.monotonic()
+        first_wanted = self._first_wanted.setdefault(job_id, now)
         if now - self._asked >= min(LONGEST_QUIET_SECONDS, max(2.0, (now - self._began) / 2)):
             self._asked = now
             self._states = self.ask()
-        return self._states is not None and self._states.get(job_id, "COMPLETED") in TERMINAL_STATES
+        if self._states is None or self._asked < first_wanted:
+            return False
+        return self._states.get(job_id, "COMPLETED") in TERMINAL_STATES
 
     def ask(self) -> dict[str, str] | None:
         """The state of each job by its number (`7_0`); None where squeue fails."""
