@@ -27,6 +27,16 @@ def test_a_study_on_slurm_is_the_study(slurm: Cluster, undisturbed: Study, tmp_p
     assert not slurm.jobs()
 
 
+def test_a_study_of_more_trials_than_an_array_may_have(slurm: Cluster, tmp_path):
+    """This cluster allows four jobs to an array."""
+    study = Study(tmp_path)
+    study.run(*WORDS, "study.n_trials=5", "max_steps=20", "eval_every=10", environment=slurm.environment)
+    assert [study.ended(number) for number in range(5)] == [True] * 5
+    jobs = [path.name.split("_") for path in (study.folder / ".submitit").glob("[0-9]*_[0-9]*")]
+    arrays = {array: sorted(index for of, index in jobs if of == array) for array, _ in jobs}
+    assert sorted(arrays.values()) == [["0", "1"], ["0", "1", "2"]]
+
+
 @pytest.fixture(scope="module")
 def disturbed(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, list[list[str]]]:
     """A study whose first trial runs out of time, whose others make room for an urgent job, and whose last is then

@@ -9,13 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from joblib import delayed
+from omegaconf import OmegaConf
+from playbook.compose import compose_config
 
 from hydra_plugins.quasi_random_sweeper._launchers import _devices
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
+from playbook.training_app import TrainingApp
 
 WORKER = """
 import sys
@@ -102,10 +105,57 @@ def test_a_worker_keeps_its_device_for_life(tmp_path):
             time.sleep(0.01)
         return os.getpid(), first, os.environ["CUDA_VISIBLE_DEVICES"]
 
-    ends = set(Workers(n_jobs=3)(delayed(job)(number) for number in range(9)))
+    ends = set(Workers(3).run([partial(job, number) for number in range(9)]))
     assert len(ends) == 3  # each process has been on one
     assert sorted(claimed for _, claimed, _ in ends) == ["0", "1", "2"]
     assert all(claimed == visible for _, claimed, visible in ends)
+
+
+APP = """
+import os, time
+from pathlib import Path
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from playbook.study.app import App
+
+class OfTwoDevices(App):
+    def num_devices(self, plain):
+        return plain["devices"]
+
+@hydra.main(version_base=None, config_path=".", config_name="config")
+def main(cfg):
+    out = Path(HydraConfig.get().runtime.output_dir)
+    (out / "visible").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    while len(list(out.parent.glob("*/visible"))) < 2:  # at once
+        time.sleep(0.01)
+    return cfg.x
+
+if __name__ == "__main__":
+    main()
+"""
+CONFIG = """
+defaults: [_self_, {override hydra/sweeper: quasi_random}, {override hydra/launcher: joblib}]
+x: 0
+devices: 2
+study: {app: app.OfTwoDevices}
+"""
+
+
+def test_a_study_of_trials_of_two_devices_gives_each_two(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    command = [sys.executable, "app.py", "-m", "x=1,2", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.read_text() for path in tmp_path.glob("studies/*/trial_*/visible")) == ["0,1", "2,3"]
+
+
+@pytest.mark.parametrize(("words", "number"), [([], 1), (["trainer=ddp"], 2), (["trainer.device=cpu"], 0)])
+def test_what_a_trial_of_this_template_takes(words, number):
+    plain = OmegaConf.to_container(compose_config("train", words).trainer)
+    assert TrainingApp().num_devices({"trainer": plain}) == number
 
 
 def test_a_forked_child_does_not_hold_the_device():

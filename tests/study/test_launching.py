@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from joblib import cpu_count, delayed
-from submitit.core.utils import UncompletedJobError
+from joblib import cpu_count
 
-from hydra_plugins.quasi_random_sweeper._launchers import _launch
+from hydra_plugins.quasi_random_sweeper._launchers import Parallelism, _joblib, _ray, _submitit, launch, parallelism
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
-from hydra_plugins.quasi_random_sweeper._launchers._launch import Parallelism, launch, parallelism
-from hydra_plugins.quasi_random_sweeper._launchers._slurm import QueueWatcher, awaited
 from playbook.composition import compose_config
+from playbook.errors import InputError
 
 
 def end(number: int) -> JobReturn:
@@ -49,7 +50,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_workers_death_is_the_end_of_its_own_job():
-    ends = Workers(n_jobs=2, backend="loky", verbose=0)(delayed(job)(number) for number in range(8))
+    ends = Workers(2).run([partial(job, number) for number in range(8)])
     bad, good = ends[1:4], [ends[0], *ends[4:]]
     assert [each.status for each in bad] == [JobStatus.FAILED] * 3
     assert [type(each._return_value).__name__ for each in bad] == ["TerminatedWorkerError", "SystemExit", "ValueError"]
@@ -58,7 +59,7 @@ def test_a_workers_death_is_the_end_of_its_own_job():
 
 
 def test_workers_are_few_and_live_long():
-    ends = Workers(n_jobs=2)(delayed(end)(number) for number in range(6))
+    ends = Workers(2).run([partial(end, number) for number in range(6)])
     assert [each._return_value[0] for each in ends] == list(range(6))
     assert os.getpid() not in {each._return_value[1] for each in ends}
     assert len({each._return_value[1] for each in ends}) <= 2
@@ -73,14 +74,14 @@ def test_workers_share_the_cpus_unless_told_otherwise(monkeypatch, own, expected
     def threads(number: int) -> Any:
         return os.environ["OMP_NUM_THREADS"]
 
-    assert Workers(n_jobs=2)(delayed(threads)(number) for number in range(2)) == [str(expected)] * 2
+    assert Workers(2).run([partial(threads, number) for number in range(2)]) == [str(expected)] * 2
 
 
 SWEEP = """
 import os, signal, sys, time
 import polars  # as in a sweep: its handler of SIGINT restarts a wait for a lock
 from pathlib import Path
-from joblib import delayed
+from functools import partial
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
 
 folder = Path(sys.argv[1])
@@ -95,7 +96,7 @@ def job(number):
     (folder / f"saved_{number}").touch()
     sys.exit(143)
 
-Workers(n_jobs=2)(delayed(job)(number) for number in range(4))
+Workers(2).run([partial(job, number) for number in range(4)])
 """
 
 
@@ -114,82 +115,202 @@ def test_no_job_outlives_its_sweep(tmp_path, signum):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["began_0", "began_1", "saved_0", "saved_1"]
 
 
-# Slurm.
+# Slurm, of which each command is a script.
 
-
-class Queue:
-    """A `squeue` that lists what it is told to."""
-
-    def __init__(self, folder: Path) -> None:
-        self._listing = folder / "listing"
-        (folder / "squeue").write_text(f"#!/bin/sh\nexec cat {self._listing}\n")
-        (folder / "squeue").chmod(0o755)
-
-    def lists(self, *lines: str) -> None:
-        self._listing.write_text("".join(f"{line}\n" for line in lines))
-
-    def breaks(self) -> None:
-        self._listing.unlink()
+COMMANDS = {
+    "srun": "exit 0",
+    "sbatch": """
+        [ -e full ] && [ -e number ] && exit 1
+        number=$(( $(cat number 2>/dev/null || echo 0) + 1 ))
+        echo $number > number
+        cp "$1" script_$number
+        echo "Submitted batch job $number" """,
+    "squeue": "cat listing",
+    "scontrol": "cat config",
+    "scancel": "echo $* >> cancelled",
+}
 
 
 @pytest.fixture
-def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Queue:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a cluster: `listing` is what squeue prints, `config` what scontrol does; without it they fail."""
+    for name, script in COMMANDS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    return Queue(tmp_path)
+    monkeypatch.setattr(_submitit, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(_submitit, "RESULT_SECONDS", 0.0)
+    monkeypatch.setattr(_submitit, "LONGEST_QUIET_SECONDS", 0.0)
+    return tmp_path
 
 
-def test_a_slurm_job_is_done_when_the_queue_says_so(queue):
-    watcher = QueueWatcher()
-    watcher.register_job("7_0")
-    watcher.register_job("7_1")
-
-    def done() -> list[bool]:
-        time.sleep(0.002)  # submitit takes two questions within a millisecond for one
-        return [watcher.is_done(job_id, mode="force") for job_id in ("7_0", "7_1")]
-
-    assert done() == [False, False]  # squeue fails, and no answer is no end
-    queue.lists("7_0 RUNNING", "7_1 PENDING", "8 RUNNING")
-    assert done() == [False, False]
-    queue.lists("7_0 PENDING", "8 RUNNING")  # the first was preempted and is to run again
-    assert done() == [False, True]
-    queue.breaks()
-    assert done() == [False, True]
-    queue.lists()
-    assert done() == [True, True]
+def block(folder: Path, **settings: Any) -> dict[str, Any]:
+    """`hydra.launcher` of Slurm's."""
+    return {
+        "_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+        "submitit_folder": f"{folder}/%j",
+        "array_parallelism": 256,
+        **settings,
+    }
 
 
-class Sent:
-    """A job on a cluster."""
-
-    def __init__(self, result: Any) -> None:
-        self._result = result
-        self.cancelled = False
-
-    def results(self) -> list[Any]:
-        if isinstance(self._result, BaseException):
-            raise self._result
-        return [self._result]
-
-    def done(self) -> bool:
-        return not isinstance(self._result, KeyboardInterrupt)
-
-    def cancel(self, check: bool) -> None:
-        self.cancelled = True
+def arrays(slurm: Path) -> list[str]:
+    """What each submission asks for, such as `0-2%256`, and nothing for a single job."""
+    scripts = sorted(slurm.glob("script_*"))
+    return [next(iter(re.findall(r"--array=(\S+)", path.read_text())), "") for path in scripts]
 
 
-def test_a_dead_slurm_job_does_not_hide_the_others():
-    jobs = [Sent(end(0)), Sent(UncompletedJobError("killed")), Sent(end(2))]
-    ends = [each.results()[0] for each in awaited(lambda *_: jobs)(object(), object())]
+ENDED = "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT"
+NOT_ENDED = (
+    "CONFIGURING COMPLETING PENDING RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED RESIZING SIGNALING"
+    " SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED"
+)
+"""Together the states of squeue's manual (Slurm 22.05)."""
+
+
+@pytest.mark.parametrize(
+    ("state", "has_ended"),
+    [(state, True) for state in ENDED.split()] + [(state, False) for state in [*NOT_ENDED.split(), "NEW_ONE"]],
+)
+def test_a_listed_job_runs_unless_its_state_is_one_of_an_end(slurm, state, has_ended):
+    (slurm / "listing").write_text(f"7_0 {state}\n")
+    assert _submitit.Queue().has_ended("7_0") == has_ended
+
+
+def test_a_slurm_job_has_ended_when_the_queue_says_so(slurm):
+    queue, listing = _submitit.Queue(), slurm / "listing"
+
+    def ended() -> list[bool]:
+        return [queue.has_ended(job_id) for job_id in ("7_0", "7_1")]
+
+    assert ended() == [False, False]  # squeue fails, and no answer is no end
+    listing.write_text("7_0 RUNNING\n7_1 PENDING\n8 RUNNING\n")
+    assert ended() == [False, False]
+    listing.write_text("7_0 PENDING\n8 RUNNING\n")  # the first was preempted and is to run again
+    assert ended() == [False, True]
+    listing.unlink()
+    assert ended() == [False, False]
+    listing.write_text("")
+    assert ended() == [True, True]
+
+
+def test_an_answer_from_before_a_job_was_sent_says_nothing_of_it(slurm, monkeypatch):
+    monkeypatch.setattr(_submitit, "LONGEST_QUIET_SECONDS", 1000.0)
+    queue = _submitit.Queue()
+    (slurm / "listing").write_text("7_0 RUNNING\n")
+    assert [queue.has_ended("7_0"), queue.has_ended("8_0")] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("config", "num_jobs", "expected"),
+    [
+        ("MaxArraySize            = 1001", 3, ["0-2%3"]),
+        ("MaxArraySize            = 4\nMaxJobCount = 10", 10, ["0-2%2", "0-2%2", "0-3%2"]),
+        ("SchedulerParameters     = defer,max_array_tasks=2\nMaxArraySize = 1001", 4, ["0-1%2", "0-1%2"]),
+        ("MaxArraySize            = 0", 2, ["", ""]),
+        ("", 5, ["0-4%5"]),  # Slurm does not say
+    ],
+)
+def test_an_array_is_split_at_the_limit_of_the_cluster(slurm, config, num_jobs, expected):
+    (slurm / "config").write_text(config)
+    (slurm / "listing").write_text("")  # they have ended, all without a result
+    ends = _submitit.run([partial(end, number) for number in range(num_jobs)], block(slurm, array_parallelism=6))
+    assert arrays(slurm) == expected
+    assert [str(each._return_value) for each in ends[:1]] == [
+        f"job {'1_0' if expected[0] else '1'} ended without a result"
+    ]
+    assert [each.status for each in ends] == [JobStatus.FAILED] * num_jobs
+
+
+def test_arrays_together_keep_to_the_parallelism(slurm):
+    """Where it is less than one for each, the next is sent when one has ended."""
+    (slurm / "config").write_text("MaxArraySize = 2")
+    (slurm / "listing").write_text("1_0 RUNNING\n1_1 RUNNING\n")
+    sent: list[list[str]] = []
+
+    def stop_at_the_second_look(seconds: float) -> None:
+        sent.append(arrays(slurm))
+        if len(sent) == 2:
+            (slurm / "listing").write_text("")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_submitit.time, "sleep", stop_at_the_second_look)
+        _submitit.run([partial(end, number) for number in range(4)], block(slurm, array_parallelism=1))
+    assert sent[:2] == [["0-1%1"]] * 2
+    assert arrays(slurm) == ["0-1%1"] * 2
+
+
+def test_a_limit_on_ones_jobs_is_waited_for(slurm, monkeypatch):
+    """sbatch refuses the second array while the first one is there."""
+    (slurm / "config").write_text("MaxArraySize = 2")
+    (slurm / "listing").write_text("1_0 RUNNING\n1_1 RUNNING\n")
+    (slurm / "full").touch()
+
+    def end_the_first(seconds: float) -> None:
+        assert arrays(slurm) == ["0-1%2"]
+        (slurm / "listing").write_text("")
+        (slurm / "full").unlink()
+
+    monkeypatch.setattr(_submitit.time, "sleep", end_the_first)
+    assert len(_submitit.run([partial(end, number) for number in range(4)], block(slurm))) == 4
+    assert arrays(slurm) == ["0-1%2"] * 2
+
+
+def test_a_dead_slurm_job_does_not_hide_the_others(slurm):
+    """The first and the last leave their results, as submitit writes them."""
+    (slurm / "listing").write_text("")
+    (slurm / "config").write_text("MaxArraySize = 1001")
+    for number in (0, 2):
+        folder = slurm / f"1_{number}"
+        folder.mkdir()
+        (folder / f"1_{number}_0_result.pkl").write_bytes(pickle.dumps(("success", end(number))))
+    (slurm / "1_1").mkdir()
+    (slurm / "1_1" / "1_1_0_log.err").write_text("a line\nslurmstepd: oom_kill event\n\n")
+    ends = _submitit.run([partial(end, number) for number in range(3)], block(slurm))
     assert [each.status for each in ends] == [JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.COMPLETED]
-    assert str(ends[1]._return_value) == "killed"
+    assert str(ends[1]._return_value) == "job 1_1 ended without a result: slurmstepd: oom_kill event"
 
 
-def test_an_interrupted_sweep_cancels_its_slurm_jobs(capsys):
-    jobs = [Sent(end(0)), Sent(KeyboardInterrupt()), Sent(KeyboardInterrupt())]
+def test_an_interrupted_sweep_cancels_its_slurm_jobs(slurm, monkeypatch, capsys):
+    (slurm / "config").write_text("MaxArraySize = 2")
+    (slurm / "listing").write_text("1_0 RUNNING\n1_1 PENDING\n2_0 PENDING\n2_1 PENDING\n")
+
+    def ctrl_c(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_submitit.time, "sleep", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        awaited(lambda *_: jobs)(object(), object())
-    assert [job.cancelled for job in jobs] == [False, True, True]
-    assert capsys.readouterr().err == "cancelled 2 jobs of the cluster\n"
+        _submitit.run([partial(end, number) for number in range(4)], block(slurm))
+    assert (slurm / "cancelled").read_text() == "1\n2\n"
+    assert capsys.readouterr().err == "cancelled 4 jobs of the cluster\n"
+
+
+# submitit's processes of this machine, real ones.
+
+
+def test_local_jobs_wait_for_their_gpu_and_one_that_dies_is_alone(tmp_path, monkeypatch):
+    """There are two GPUs, so two jobs run at a time; submitit would start all four at once."""
+    monkeypatch.setattr(_submitit, "cpu_count", lambda: 8)
+    (tmp_path / "running").mkdir()
+
+    def work(number: int, job_id: str) -> JobReturn:
+        mark = tmp_path / "running" / job_id
+        mark.touch()
+        if number == 1:
+            mark.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.5)
+        running = len(list(mark.parent.iterdir()))
+        mark.unlink()
+        return JobReturn(status=JobStatus.COMPLETED, _return_value=running)
+
+    local = {"tasks_per_node": 1, "nodes": 1, "cpus_per_task": 1, "gpus_per_node": 2, "timeout_min": 1}
+    target = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+    settings = {"_target_": target, "submitit_folder": f"{tmp_path}/%j", **local}
+    ends = _submitit.run([partial(work, number) for number in range(4)], settings)
+    assert [each.status for each in ends] == [JobStatus[name] for name in ("COMPLETED", "FAILED", *["COMPLETED"] * 2)]
+    assert "ended without a result" in str(ends[1]._return_value)
+    assert all(each._return_value <= 2 for each in ends if each.status == JobStatus.COMPLETED)
 
 
 # All of them.
@@ -212,17 +333,20 @@ def test_what_ends_a_launcher_passes(error):
     assert raised.value is error
 
 
-def test_what_is_replaced_in_a_launcher_is_put_back(monkeypatch):
-    from hydra_plugins.hydra_joblib_launcher import _core
-    from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
-    from submitit.slurm.slurm import SlurmJob
-
-    seen = []
-    monkeypatch.setattr(JoblibLauncher, "launch", lambda *_, **__: seen.append(_core.Parallel) or [])
-    before = _core.Parallel, SlurmJob.watcher, signal.getsignal(signal.SIGTERM)
-    launch(JoblibLauncher(n_jobs=1), [["lr=0.1"]], 0)
-    assert seen == [Workers]
-    assert (_core.Parallel, SlurmJob.watcher, signal.getsignal(signal.SIGTERM)) == before
+def test_what_is_no_launcher_or_none_of_its_keys_is_refused():
+    for words, line in (
+        (["hydra.launcher._target_=os.system"], "hydra.launcher=os.system: no launcher"),
+        (["hydra.launcher=3"], "hydra.launcher=3: no launcher"),
+        (["+hydra.launcher.foo=1"], "hydra.launcher.foo: there is no such key"),
+        (["hydra/launcher=joblib", "+hydra.launcher.njobs=1"], "did you mean hydra.launcher.n_jobs"),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: "),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.tasks_per_node=2"], "would be run 2 times; allowed is 1"),
+        (["hydra/launcher=submitit_local", "hydra.launcher.nodes=3"], "would be run 3 times; allowed is 1"),
+    ):
+        with pytest.raises(InputError) as refused:
+            parallelism(compose_config("train", words).hydra.launcher)
+        assert line in str(refused.value)
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +362,11 @@ def test_what_is_replaced_in_a_launcher_is_put_back(monkeypatch):
             Parallelism(256, 10),
         ),
         (["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=8"], Parallelism(8, 1)),
-        (["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2"], Parallelism(None, 2, True)),
+        (
+            ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2"],
+            Parallelism(max(1, cpu_count() // 2), 2, True),
+        ),
+        (["hydra/launcher=submitit_local", "hydra.launcher.gpus_per_node=1"], Parallelism(1, 1, True)),
     ],
 )
 def test_how_many_trials_run_at_a_time_and_with_how_many_cpus(words, expected):
@@ -258,6 +386,15 @@ def test_how_many_trials_run_at_a_time_and_with_how_many_cpus(words, expected):
 def test_parallelism_of_ray(monkeypatch, init, remote, expected):
     """Without Ray's plugin, which is not always installed."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    target = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
-    block = _launch.OmegaConf.create({"_target_": target, "ray": {"init": init, "remote": remote}})
-    assert parallelism(block) == expected
+    assert _ray.parallelism({"ray": {"init": init, "remote": remote}}) == expected
+
+
+def test_joblib_of_hydra_1_4_gives_its_workers_threads():
+    """`inner_max_num_threads` is new there; the number of workers is what it was."""
+    expected = Parallelism(3, 5, shared_devices=True)
+    assert _joblib.parallelism({"n_jobs": 3, "backend": None, "inner_max_num_threads": 5}) == expected
+
+    def threads() -> Any:
+        return os.environ["OMP_NUM_THREADS"]
+
+    assert Workers(1, num_threads=5).run([threads]) == ["5"]

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from hydra_plugins.quasi_random_sweeper._composer import Composer
-from hydra_plugins.quasi_random_sweeper._launchers._launch import launch, parallelism
+from hydra_plugins.quasi_random_sweeper._launchers import launch, parallelism
 from hydra_plugins.quasi_random_sweeper._outcome_callback import Recorder
 from playbook.cli import typed_arguments
 from playbook.config import flatten
@@ -91,10 +91,7 @@ class StudySweep:
         self._studies_dir = Path(studies_dir)
         self._objective = _objective(_container(objective), config)
         self._app = _app(self._config.app)
-        try:
-            self._parallelism = parallelism(config.hydra.launcher)
-        except ValueError as error:
-            raise InputError(f"hydra.launcher: {error}") from None
+        self._parallelism = parallelism(config.hydra.launcher)
         left_out = () if in_config is None else (self._study_key,)
         self._composer = Composer(hydra_context.config_loader, config, self._app, left_out)
 

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,10 +20,8 @@ from hydra.core.utils import JobReturn
 from joblib import cpu_count, effective_n_jobs
 from joblib.externals.loky import ProcessPoolExecutor
 
-from hydra_plugins.quasi_random_sweeper._launchers._ends import died
-
-Call = tuple[Callable[..., JobReturn], tuple[Any, ...], Mapping[str, Any]]
-"""What `joblib.delayed` makes."""
+from hydra_plugins.quasi_random_sweeper._launchers._job import Parallelism, died
+from playbook.errors import InputError
 
 _OF_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 JOIN_SECONDS = 0.05
@@ -31,25 +29,42 @@ ORPHAN_SECONDS = 1.0
 """How often a worker looks whether its parent lives."""
 
 
-class Workers:
-    """Stands in for `joblib.Parallel`, whose other settings are about batches and shared arrays."""
+def parallelism(block: Mapping[str, Any]) -> Parallelism:
+    """`n_jobs` and, from Hydra 1.4 on, `inner_max_num_threads`; other settings of joblib are of batches and arrays."""
+    try:
+        workers = effective_n_jobs(block["n_jobs"])
+    except ValueError as error:
+        raise InputError(f"hydra.launcher.n_jobs={block['n_jobs']}: {error}") from None
+    return Parallelism(workers, block.get("inner_max_num_threads") or max(1, cpu_count() // workers), True)
 
-    def __init__(self, n_jobs: int = -1, **_: Any) -> None:
-        self._n_workers: int = effective_n_jobs(n_jobs)
-        self._waiting: deque[tuple[int, Call]] = deque()
+
+def run(jobs: Sequence[Callable[[], JobReturn]], block: Mapping[str, Any]) -> list[JobReturn]:
+    """How each ended."""
+    return Workers(effective_n_jobs(block["n_jobs"]), block.get("inner_max_num_threads")).run(jobs)
+
+
+class Workers:
+    """`num_threads` are those of a worker's numeric libraries; None: an equal share of the CPUs."""
+
+    def __init__(self, num_workers: int, num_threads: int | None = None) -> None:
+        self._num_workers = num_workers
+        self._num_threads = num_threads
+        self._waiting: deque[tuple[int, Callable[[], JobReturn]]] = deque()
         self._ends: dict[int, JobReturn] = {}
         self._pids: dict[int, int] = {}  # by thread
         self._stopped = False
 
-    def __call__(self, calls: Iterable[Call]) -> list[JobReturn]:
-        """How each of the calls ended, in their order.
+    def run(self, jobs: Sequence[Callable[[], JobReturn]]) -> list[JobReturn]:
+        """How each of the jobs ended, in their order.
 
         An exception in this thread (Ctrl-C) has each worker stop its trial, saved, and passes on when they have; a
         second one kills them.
         """
-        self._waiting.extend(enumerate(calls))
-        n_workers = min(self._n_workers, len(self._waiting))
-        threads = [threading.Thread(target=self._feed, args=(n_workers,), daemon=True) for _ in range(n_workers)]
+        self._waiting.extend(enumerate(jobs))
+        num_workers = min(self._num_workers, len(jobs))
+        share = str(self._num_threads or max(1, cpu_count() // max(1, num_workers)))
+        environment = {name: share for name in _OF_THREADS if self._num_threads or name not in os.environ}
+        threads = [threading.Thread(target=self._feed, args=(environment,), daemon=True) for _ in range(num_workers)]
         for thread in threads:
             thread.start()
         try:
@@ -59,21 +74,23 @@ class Workers:
             raise
         return [self._ends[index] for index in sorted(self._ends)]
 
-    def _feed(self, n_workers: int) -> None:
-        """Have one worker after the other call what is waiting, until nothing is."""
+    def _feed(self, environment: Mapping[str, str]) -> None:
+        """Have one worker after the other run what is waiting, until nothing is."""
         worker = None
         while self._waiting:
             try:
-                index, (function, arguments, named) = self._waiting.popleft()
+                index, job = self._waiting.popleft()
             except IndexError:  # another thread was quicker
                 break
             try:
                 if worker is None:
-                    worker = _worker(n_workers)
+                    worker = ProcessPoolExecutor(
+                        1, env=dict(environment), initializer=_watch_parent, initargs=(os.getpid(),)
+                    )
                     self._pids[threading.get_ident()] = worker.submit(os.getpid).result()
                 if self._stopped:
                     break
-                self._ends[index] = worker.submit(function, *arguments, **named).result()
+                self._ends[index] = worker.submit(job).result()
             except BaseException as error:  # SystemExit is how a trial ends that was asked to stop
                 self._ends[index] = died(error)
                 if worker is not None and not isinstance(error, SystemExit):  # after the others, a fresh process
@@ -103,12 +120,6 @@ def _join(threads: list[threading.Thread]) -> None:
     # Not `thread.join()`: polars has SIGINT's handler restart a wait for a lock, and this thread would not see Ctrl-C.
     while any(thread.is_alive() for thread in threads):
         time.sleep(JOIN_SECONDS)
-
-
-def _worker(n_workers: int) -> ProcessPoolExecutor:
-    share = str(max(1, cpu_count() // n_workers))
-    threads = {name: share for name in _OF_THREADS if name not in os.environ}
-    return ProcessPoolExecutor(1, env=threads, initializer=_watch_parent, initargs=(os.getpid(),))
 
 
 def _watch_parent(parent: int) -> None:
