@@ -1,7 +1,7 @@
 """Between Hydra and the program: what every script does before and after its work.
 
-A script is a `hydra.main` function run by `run_cli`, which turns bad input into one line and exit code 2. Nothing here
-imports torch, so that `--help` and `--cfg job` answer at once.
+A script is a `hydra.main` function run by `run_cli`, which turns bad input into one line and exit code 2; `script`
+makes one of a function. Nothing here imports torch, so that `--help` and `--cfg job` answer at once.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.compose import CONFIG_DIR, compose_config
+from playbook.compose import CONFIG_DIR, SCRIPT_CONFIG_DIR, compose_config
 from playbook.config import NOT_OFFERED, flatten
 from playbook.errors import CrashError, InputError
 from playbook.validation import unknown_key
@@ -37,21 +38,35 @@ _NO_PLAIN_NAME = r"^(study\.name=)(\d[\d_.eE+-]*|[\w.-]+[+=][\w.+=-]*)$"
 INTERRUPTED = 130
 
 
-def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
+def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], NoReturn]]:
+    """Makes a script of a function of the config `src/playbook/conf/<config_name>.yaml`: see `run_cli`."""
+
+    def as_script(work: Callable[[DictConfig], None]) -> Callable[[], NoReturn]:
+        @hydra.main(version_base="1.3", config_path=SCRIPT_CONFIG_DIR, config_name=config_name)
+        def main(cfg: DictConfig) -> None:
+            with one_line_errors():
+                work(cfg)
+
+        return lambda: run_cli(main, config_name, SCRIPT_CONFIG_DIR)
+
+    return as_script
+
+
+def run_cli(main: Callable[[], Any], config_name: str = "train", config_dir: str = CONFIG_DIR) -> NoReturn:
     """Runs a `hydra.main` function and ends the process: 0 done, 1 crash, 2 bad input, 130 interrupted.
 
-    `config_name` is that of the function, whose keys are named where one is mistyped.
+    `config_name` is that of the function, in `config_dir`, whose keys are named where one is mistyped.
 
     With HYDRA_FULL_ERROR=1 in the environment, bad input also shows where it was found out.
     """
-    global _show_traceback, _config_name
-    _config_name = config_name
+    global _show_traceback, _config
+    _config = config_name, config_dir
     _show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     try:
         with one_line_errors():
-            if not Path(CONFIG_DIR).is_dir():
-                raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
+            if not Path(config_dir).is_dir():
+                raise InputError(f"{config_dir} is missing: in the checkout, type pip install -e .")
             sys.argv[1:] = [re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word) for word in sys.argv[1:]]
             sys.argv[1:] = [re.sub(_NO_PLAIN_NAME, r"\1'\2'", word) for word in sys.argv[1:]]
             _refuse_dashes(sys.argv[1:])
@@ -65,7 +80,7 @@ def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
 
 
 _show_traceback = False
-_config_name = "train"
+_config = "train", CONFIG_DIR
 
 
 @contextmanager
@@ -155,7 +170,7 @@ def _unknown_override(key: str, words: Sequence[str]) -> str:
         choices = [word for word in words if re.match(r"[\w/]+=", word) and not word.startswith((f"{key}=", "study="))]
         parsed = OverridesParser.create().parse_overrides(choices)
         choices = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
-        plain = OmegaConf.to_container(compose_config(_config_name, choices), resolve=False)
+        plain = OmegaConf.to_container(compose_config(_config[0], choices, _config[1]), resolve=False)
     except (HydraException, OmegaConfBaseException):
         return f"{given}: there is no such key; --cfg job shows those there are"
     assert isinstance(plain, dict)

@@ -21,6 +21,8 @@ from playbook.errors import InputError
 from playbook.validation import show
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
+SCRIPT_CONFIG_DIR = str(Path(__file__).parent / "conf")
+"""Where the configs of scripts are, so that scripts work without a checkout."""
 
 
 def trial_config(cfg: DictConfig) -> Config:
@@ -84,10 +86,10 @@ def compose_trial(*overrides: str) -> Config:
     return load_config({str(key): value for key, value in plain.items()})
 
 
-def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_config(config_name: str, overrides: Sequence[str], config_dir: str = CONFIG_DIR) -> DictConfig:
     """What Hydra would compose for these command-line words, with its own `hydra` block; inside a door or outside."""
     inside = GlobalHydra.instance().is_initialized()
-    context = nullcontext() if inside else initialize_config_dir(CONFIG_DIR, version_base="1.3")
+    context = nullcontext() if inside else initialize_config_dir(config_dir, version_base="1.3")
     with context:
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
 

@@ -12,7 +12,8 @@ import pytest
 from ended_study import ARMS, PLAIN, begin, end
 
 from playbook.errors import InputError
-from playbook.report.study_report import contents_of, report, write_contents
+from playbook.report.files import write_report
+from playbook.report.study_report import contents_of, report
 from playbook.run_files import STEPS, Table
 from playbook.study.design import Design, Objective
 from playbook.study.load import load_study
@@ -157,7 +158,7 @@ def test_another_objective_after_the_fact(plain):
     best = max(values, key=values.__getitem__)
     assert f"Trial {best} is the best" in contents.answer
     assert any("final value of train/loss" in note for note in contents.notes)
-    page = Page(write_contents(contents, plain / "other"))
+    page = Page(write_report(contents, plain / "other"))
     assert page.data["objective"] == "train/loss"
     assert not page.data["ascending"]
 

@@ -81,7 +81,7 @@ def test_markup_in_a_name_is_text(arms):
 
 def test_report_writes_the_page_and_prints(arms):
     console = Console(file=io.StringIO(), width=80)
-    page = report(arms, console)
+    page = report(arms, console=console)
     assert page == arms / "report" / "index.html"
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert (arms / "report" / "summary.txt").read_text() == printed

@@ -60,7 +60,7 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         console = Console()
         if finished_before:
             _say_that_it_was_finished(console, result, config)
-        console.print(summary(result, str(folder)))
+        console.print(summary(result, str(folder)), crop=False)
         if mirrored:
             console.print(f"W&B: {mirrored}", soft_wrap=True, highlight=False)
     return result

@@ -111,9 +111,8 @@ def test_an_isolation_plot_has_every_value_of_a_list(values):
     )
     frame = frame.with_columns(column(of_trials).alias("k"))
     tables = Tables(frame, Objective(), space={"all": {"k": Choice(values)}})
-    charts, datasets = isolation_plots(tables, axes(tables))
-    (rows,) = datasets.values()
-    assert len(charts) == 1
+    (chart,) = isolation_plots(tables, axes(tables))
+    (rows,) = chart.data.values()
     assert [row["trials"] for row in rows] == [12 // len(values)] * len(values)
     assert sorted(row["best"] for row in rows) == [1.0 + place for place in range(len(values))]
 
@@ -124,7 +123,8 @@ def test_an_isolation_plot_has_its_dots_at_the_best_trials(scale):
     frame = pl.DataFrame({"trial": range(32), "arm": "all", "status": "complete", "k": values})
     frame = frame.with_columns(objective=(pl.col("k") - 0.3).abs())
     tables = Tables(frame, Objective(), space={"all": {"k": Float(0.01, 0.99, scale)}})
-    (rows,) = isolation_plots(tables, axes(tables))[1].values()
+    (chart,) = isolation_plots(tables, axes(tables))
+    (rows,) = chart.data.values()
     assert len(rows) > 1
     for row in rows:
         at = 1 - row["at"] if scale == "log_one_minus" else row["at"]
