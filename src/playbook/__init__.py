@@ -1,6 +1,7 @@
 """A research template that runs the Deep Learning Tuning Playbook.
 
-`playbook.load_run(path)` reads a run, `playbook.load_study(path)` a study. Everything is imported when it is first
+`playbook.load_run(path)` reads a run, `playbook.plot_run(run)` draws it; `playbook.load_study(path)` reads a study, and
+its `findings()` say what stands out. Everything is imported when it is first
 used, so that `import playbook` is free.
 """
 
@@ -17,16 +18,19 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
-    from playbook.study.load import Study, load_study
+    from playbook.analysis.study import load_study
+    from playbook.report import plot_run
+    from playbook.study.load import Study
     from playbook.training.load import Run, load_run
 
-__all__ = ["Run", "Study", "load_run", "load_study"]
+__all__ = ["Run", "Study", "load_run", "load_study", "plot_run"]
 
 _HOMES = {
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",
     "Study": "playbook.study.load",
-    "load_study": "playbook.study.load",
+    "load_study": "playbook.analysis.study",
+    "plot_run": "playbook.report",
 }
 
 

@@ -65,7 +65,9 @@ def test_the_command_line(tmp_path):
     assert done.stdout.splitlines()[-1] == "report/index.html"
     codes = {finding["code"] for finding in json.loads((tmp_path / "report" / "findings.json").read_text())}
     assert "space_boundary" in codes
-    refused = python(str(ROOT / "scripts" / "report.py"), "trials=edge.csv", "objective=min", folder=tmp_path)
+    report = json.loads((tmp_path / "report" / "findings.json").read_text())
+    assert any("python train.py -m" in command for finding in report for command in finding["next"])  # lr is ours
+    refused = python("-m", "playbook.report", "trials=edge.csv", "objective=min", folder=tmp_path)
     assert (refused.returncode, refused.stderr) == (2, "error: objective=min: allowed is a block of keys\n")
 
 

@@ -12,6 +12,7 @@ import pytest
 from ended_study import ARMS, PLAIN, begin, end
 
 from playbook.errors import InputError
+from playbook.report import freshness
 from playbook.report.files import write_report
 from playbook.report.study_report import contents_of, report
 from playbook.run_files import STEPS, Table
@@ -138,6 +139,75 @@ def test_a_current_report_is_not_written_again(plain):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in page.parent.iterdir()}
     assert report(plain) == page
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in page.parent.iterdir()} == before
+
+
+def test_a_current_report_is_not_made_anew(plain, monkeypatch, capsys):
+    page = report(plain)
+    capsys.readouterr()
+    monkeypatch.setattr("playbook.report.study_report.contents_of", lambda *given: 1 / 0)
+    assert report(plain) == page
+    assert capsys.readouterr().out.split() == (page.parent / "summary.txt").read_text().split()
+
+
+def test_a_chart_that_was_removed_is_drawn_again(plain):
+    chart = report(plain).parent / "axis_lr.svg"
+    chart.unlink()
+    report(plain)
+    assert chart.exists()
+
+
+def test_what_an_earlier_report_wrote_is_removed_and_nothing_else(plain):
+    folder = report(plain).parent
+    mine = (folder / "curves_mine.svg", folder / "study" / "mine.yaml", folder / "notes.txt")
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    assert (folder / "gradient_norms.svg").exists()
+    best = load_study(plain).trials.sort("objective", nulls_last=True)["trial"][0]
+    (plain / f"trial_{best:05d}" / STEPS).unlink()
+    report(plain)
+    assert not (folder / "gradient_norms.svg").exists()
+    assert all(path.read_text() == "mine" for path in mine)
+    names = {path.name for path in folder.glob("*.svg")} - {mine[0].name}
+    assert names == {name for name in (folder / "files.txt").read_text().split() if name.endswith(".svg")}
+
+
+def test_a_file_list_of_someone_else_removes_nothing_beyond_charts_and_study_files(plain):
+    folder = report(plain).parent
+    (folder / "files.txt").write_text("../study.yaml\nwandb.json\n../../victim.svg\nsummary.txt\n")
+    for name in ("wandb.json", "../../victim.svg"):
+        (folder / name).write_text("{}")
+    end(plain, PLAIN, begin(plain, PLAIN, 17)[16:])
+    report(plain)
+    assert all((folder / name).exists() for name in ("../study.yaml", "wandb.json", "../../victim.svg"))
+
+
+def test_the_file_of_a_study_that_was_begun_stays(tmp_path):
+    folder = tmp_path / "arms"
+    end(folder, ARMS, begin(folder, ARMS, 24))
+    (file, *_) = sorted((report(folder).parent / "study").glob("arms-*.yaml"))
+    text = file.read_text()
+    (tmp_path / file.stem).mkdir()  # the study runs
+    end(folder, ARMS, begin(folder, ARMS, 25)[24:])
+    report(folder)
+    assert file.read_text() == text
+
+
+def test_a_report_is_made_from_every_file_of_the_program_that_makes_it():
+    root = Path(freshness.__file__).parents[1]
+    names = {path.relative_to(root).as_posix() for path in freshness.code_files()}
+    assert {"analysis/rules/boundary.py", "report/page/page.js", "report/charts/axes.py", "study/design.py"} <= names
+
+
+def test_crashes_are_a_problem_that_all_of_the_report_names(tmp_path):
+    crashed = dict.fromkeys(range(4), "boom")
+    end(tmp_path, PLAIN, begin(tmp_path, PLAIN, 4), crashed=crashed)
+    page = report(tmp_path)
+    (finding, *_) = json.loads((page.parent / "findings.json").read_text())
+    assert (finding["code"], finding["severity"], finding["trials"]) == ("crashed", "problem", [0, 1, 2, 3])
+    for text in (" ".join(Page(page).text), (page.parent / "summary.txt").read_text()):
+        assert "4 of 4 trials crashed" in " ".join(text.split())
+        assert "No problem was found" not in text
 
 
 def test_a_further_trial_makes_a_new_report(plain):
