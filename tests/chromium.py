@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 MISSING = f"no browser is here: none of {', '.join(BROWSERS)}"
-SECONDS = 60
+SECONDS = 120
+"""A browser that starts beside a test on every core takes a quarter of this."""
+QUIET = ("--no-first-run", "--disable-extensions", "--disable-sync", "--disable-background-networking")
+"""What a test does not need and a start waits for."""
 
 
 class Browser:
     """One tab. `problems` collects exceptions, errors and what the page's policy blocked; `requests` every address."""
 
-    def __init__(self, writer: int, reader: int) -> None:
-        self._writer, self._reader = writer, reader
+    def __init__(self, writer: int, reader: int, log: Path) -> None:
+        self._writer, self._reader, self._log = writer, reader, log
         self._buffer = b""
         self._number = 0
         self.problems: list[str] = []
@@ -83,8 +88,9 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            read = os.read(self._reader, 1 << 20)
-            assert read, "the browser ended"
+            ready, _, _ = select.select([self._reader], [], [], SECONDS)
+            read = os.read(self._reader, 1 << 20) if ready else b""
+            assert read, f"the browser {'ended' if ready else 'does not answer'}: {self._log.read_text()[-2000:]}"
             self._buffer += read
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
@@ -116,20 +122,24 @@ def browser(profile: Path) -> Iterator[Browser]:
         os.dup2(one, 3)
         os.dup2(other, 4)
 
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server", "--remote-debugging-pipe"]
-    process = subprocess.Popen(
-        [*command, f"--user-data-dir={profile}"],
-        preexec_fn=at_three_and_four,
-        pass_fds=(3, 4),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", *QUIET)
+    log = profile / "stderr.txt"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [CHROMIUM, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}"],
+            preexec_fn=at_three_and_four,
+            pass_fds=(3, 4),
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
     os.close(to_read)
     os.close(to_write)
     try:
-        yield Browser(writer, reader)
+        yield Browser(writer, reader, log)
     finally:
         os.close(writer)
         os.close(reader)
-        process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # all of its processes, which may be too busy to end by themselves
         process.wait(timeout=SECONDS)

@@ -1,6 +1,7 @@
 """The notebooks run from top to bottom on a run as `make demo` makes it, and hold no outputs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_there_is_one():
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_holds_no_outputs(notebook):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(notebook))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_imports_no_module_of_ours(notebook):
+    source = "\n".join("".join(cell["source"]) for cell in cells(notebook))
+    assert "import playbook\n" in source
+    assert not re.search(r"from playbook|import playbook\.", source)
 
 
 def test_a_run_is_read(run_trial, tmp_path, monkeypatch):
@@ -40,6 +48,6 @@ def test_a_study_is_read(door, tmp_path, monkeypatch):
     names: dict = {}
     for cell in cells(next(path for path in NOTEBOOKS if path.stem == "read_a_study")):
         exec("".join(cell["source"]), names)
-    assert names["best_of"][-1] == pytest.approx(names["study"].trials["objective"].min())
+    assert names["best_so_far"][-1] == pytest.approx(names["study"].trials["objective"].min())
     assert names["by_loss"].ranked()["objective"].is_sorted()
     assert {finding.code for finding in names["found"]} >= {"infeasible_fraction"}

@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "models": set(),
     "lock": {"errors"},
     "validation": {"errors"},
+    "text": {"validation"},
     "run_files": {"errors"},
     "project": {"errors"},
     "components": {"errors", "validation", "project"},
@@ -22,18 +23,21 @@ MAY_IMPORT = {
     "optim": {"errors"},
     "tasks": {"errors"},
     "loggers": {"errors", "run_files"},
-    "study": {"errors", "randomness", "validation", "run_files", "config", "lock", "renamed"},
+    "study": {"errors", "randomness", "validation", "text", "run_files", "config", "lock", "renamed"},
     "training": {
-        *("errors", "randomness", "run_files", "components", "config", "lock"),
+        *("errors", "randomness", "text", "run_files", "components", "config", "lock"),
         *("data", "optim", "tasks", "loggers"),
     },
-    "analysis": {"errors", "validation", "study"},
-    "report": {"errors", "validation", "run_files", "config", "loggers", "study", "analysis"},
-    "composition": {"errors", "validation", "config"},
+    "analysis": {"errors", "validation", "text", "study"},
+    "composition": {"errors", "validation", "components", "config"},
     "trial_config": {"errors", "validation", "config", "composition"},
     "cli": {"errors", "composition"},
+    "report": {
+        *("errors", "validation", "text", "run_files", "config", "loggers", "study", "analysis"),
+        *("composition", "cli"),
+    },
     "training_app": {"errors", "config", "trial_config", "loggers", "training", "study", "report"},
-    "studies": {"composition", "trial_config", "cli", "study", "training", "analysis"},
+    "studies": {"composition", "trial_config", "cli", "study", "analysis", "training"},
 }
 TORCH_FREE = tuple(
     room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")

@@ -3,7 +3,9 @@
     config = playbook.compose("model=cnn", "lr=0.02")  # the config of `python train.py model=cnn lr=0.02`
     result = playbook.train(config)                    # trains it, or finds it finished
     run = playbook.load_run(config.output_dir)         # what it recorded, and its best model
-    study = playbook.load_study("outputs/studies/…")
+    playbook.plot_run(run)                             # its picture
+    study = playbook.run_study("study=learning_rate")  # as `python train.py -m study=learning_rate`
+    study = playbook.load_study("outputs/studies/…")   # its trials, and what stands out: `study.findings()`
 
 Everything is imported when it is first used, so that `import playbook` is free.
 """
@@ -22,13 +24,15 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
+    from playbook.analysis.study import Study, load_study
     from playbook.config import Config
-    from playbook.studies import Study, load_study, run_study
+    from playbook.report import plot_run
+    from playbook.studies import run_study
     from playbook.training.load import Run, load_run
     from playbook.training.trial import train
     from playbook.trial_config import compose
 
-__all__ = ["Config", "Run", "Study", "compose", "load_run", "load_study", "run_study", "train"]
+__all__ = ["Config", "Run", "Study", "compose", "load_run", "load_study", "plot_run", "run_study", "train"]
 
 _HOMES = {
     "Config": "playbook.config",
@@ -36,8 +40,9 @@ _HOMES = {
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",
-    "Study": "playbook.studies",
-    "load_study": "playbook.studies",
+    "Study": "playbook.analysis.study",
+    "load_study": "playbook.analysis.study",
+    "plot_run": "playbook.report",
     "run_study": "playbook.studies",
 }
 

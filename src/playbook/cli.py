@@ -16,15 +16,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
 import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.composition import CONFIG_DIR, explain
+from playbook.composition import CONFIG_DIR, SCRIPT_CONFIG_DIR, explain
 from playbook.errors import CrashError, InputError, exit_with, short_traceback
 
 _OPEN_BLOCK_OF_A_STUDY = r"^(?=study\.(roles|scientific|nuisance|repeat)[.=])"
@@ -40,17 +42,32 @@ class _CommandLine:
 
     typed: tuple[str, ...] | None = None
     config_name = "train"
+    config_dir = CONFIG_DIR
     show_traceback = False
 
 
-def run_cli(main: Callable[[], Any], config_name: str = "train") -> NoReturn:
+def script(config_name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], NoReturn]]:
+    """Makes a script of a function of the config `src/playbook/conf/<config_name>.yaml`: see `run_cli`."""
+
+    def as_script(work: Callable[[DictConfig], None]) -> Callable[[], NoReturn]:
+        @hydra.main(version_base="1.3", config_path=SCRIPT_CONFIG_DIR, config_name=config_name)
+        def main(cfg: DictConfig) -> None:
+            with one_line_errors():
+                work(cfg)
+
+        return lambda: run_cli(main, config_name, SCRIPT_CONFIG_DIR)
+
+    return as_script
+
+
+def run_cli(main: Callable[[], Any], config_name: str = "train", config_dir: str = CONFIG_DIR) -> NoReturn:
     """Runs a `hydra.main` function and ends the process: 0 done, 1 crash, 2 bad input, 130 interrupted.
 
-    `config_name` is that of the function, whose keys are named where one is mistyped. With HYDRA_FULL_ERROR=1 in the
-    environment, bad input also shows where it was found out.
+    `config_name` is that of the function, in `config_dir`, whose keys are named where one is mistyped. With
+    HYDRA_FULL_ERROR=1 in the environment, bad input also shows where it was found out.
     """
     _CommandLine.typed = tuple(sys.argv[1:])
-    _CommandLine.config_name = config_name
+    _CommandLine.config_name, _CommandLine.config_dir = config_name, config_dir
     _CommandLine.show_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     for stream in (sys.stdout, sys.stderr):
@@ -82,7 +99,7 @@ def one_line_errors() -> Iterator[None]:
         if _CommandLine.show_traceback or _in_a_sweep():
             raise
         if not isinstance(error, (InputError, CrashError)):
-            error = explain(error, _CommandLine.config_name, sys.argv[1:])
+            error = explain(error, _CommandLine.config_name, sys.argv[1:], _CommandLine.config_dir)
         exit_with(error)
     except Exception as error:
         if _CommandLine.show_traceback or _in_a_sweep() or _is_of_the_output(error):
@@ -105,8 +122,8 @@ def _exit_code(main: Callable[[], Any]) -> Any:
     try:
         try:
             with one_line_errors():
-                if not Path(CONFIG_DIR).is_dir():
-                    raise InputError(f"{CONFIG_DIR} is missing: in the checkout, type pip install -e .")
+                if not Path(_CommandLine.config_dir).is_dir():
+                    raise InputError(f"{_CommandLine.config_dir} is missing: in the checkout, type pip install -e .")
                 sys.argv[1:] = hydra_arguments(typed_arguments())
                 with _hydras_trouble_with_files():
                     main()

@@ -20,23 +20,25 @@ from playbook.errors import InputError
 from playbook.validation import unknown_key
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
+SCRIPT_CONFIG_DIR = str(Path(__file__).parent / "conf")
+"""Where the configs of scripts are, so that scripts work without a checkout."""
 OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
 """Blocks that are empty until a user adds something of a name of their own."""
 
 
-def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def compose_config(config_name: str, overrides: Sequence[str], config_dir: str = CONFIG_DIR) -> DictConfig:
     """What Hydra composes for these overrides, with its own `hydra` block; inside a `hydra.main` function or outside.
 
     Raises:
         HydraException, OmegaConfBaseException: `explain` says what is wrong.
     """
     inside = GlobalHydra.instance().is_initialized()
-    context = nullcontext() if inside else initialize_config_dir(CONFIG_DIR, version_base="1.3")
+    context = nullcontext() if inside else initialize_config_dir(config_dir, version_base="1.3")
     with context:
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
 
 
-def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> InputError:
+def explain(error: Exception, config_name: str, overrides: Sequence[str], config_dir: str = CONFIG_DIR) -> InputError:
     """Hydra's or OmegaConf's refusal of `overrides` as one line: the key, the value and what is allowed."""
     text = str(error)
     if isinstance(error, OverrideParseException):
@@ -51,13 +53,13 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> Inp
     if key := re.search(r"Missing mandatory value: (\S+)", text):
         return InputError(f"{key.group(1)}: a value is needed; add {key.group(1)}=<value>")
     if key := re.search(r"Could not override '([^']*)'", text):
-        return InputError(_unknown_override(key.group(1), config_name, overrides))
+        return InputError(_unknown_override(key.group(1), config_name, overrides, config_dir))
     if override := re.search(r"Error merging override (.*)", text):
         return InputError(f"{override.group(1)}: of another kind than what the config has there; --cfg job shows it")
     return InputError(" ".join(text.split()))
 
 
-def _unknown_override(key: str, config_name: str, overrides: Sequence[str]) -> str:
+def _unknown_override(key: str, config_name: str, overrides: Sequence[str], config_dir: str) -> str:
     """Hydra refuses a key that the config does not have without saying which it has: say it, for these options."""
     block, _, name = key.rpartition(".")
     given = next((override for override in overrides if override.startswith(f"{key}=")), key)
@@ -69,10 +71,10 @@ def _unknown_override(key: str, config_name: str, overrides: Sequence[str]) -> s
         if key.startswith(f"{open_block}."):
             return f"{given}: this is new in {open_block}; put a + before it: '+{given}'"
     try:
-        plain = _composed_without(key, config_name, overrides)
+        plain = _composed_without(key, config_name, overrides, config_dir)
     except (HydraException, OmegaConfBaseException):
         return f"{given}: there is no such key; --cfg job shows those there are"
-    if block in GROUPS:
+    if block in GROUPS and block in plain:
         try:
             if settable(plain[block], block, name):
                 return f"{given}: the class takes it and the option of {block} does not set it; add it with +{given}"
@@ -86,13 +88,13 @@ def _unknown_override(key: str, config_name: str, overrides: Sequence[str]) -> s
     return unknown_key(key, known if block and known else list(plain), given=given)
 
 
-def _composed_without(key: str, config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _composed_without(key: str, config_name: str, overrides: Sequence[str], config_dir: str) -> dict[str, Any]:
     """The config of the options that were chosen, without the override of `key`, and without Hydra's own block."""
     choices = [word for word in overrides if re.match(r"[\w/]+=", word) and not word.startswith((f"{key}=", "study="))]
     parsed = OverridesParser.create().parse_overrides(choices)
     choices = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     folders = [str(Path(word.partition("=")[2]).absolute()) for word in overrides if word.startswith("--config-dir=")]
     choices += [f"hydra.searchpath=['file://{folder}']" for folder in folders]
-    plain = OmegaConf.to_container(compose_config(config_name, choices), resolve=False)
+    plain = OmegaConf.to_container(compose_config(config_name, choices, config_dir), resolve=False)
     assert isinstance(plain, dict)
     return {str(name): block for name, block in plain.items() if name != "hydra"}

@@ -1,7 +1,6 @@
-"""Studies from Python: run one, read one.
+"""A study run from Python.
 
 study = playbook.run_study("study=learning_rate", "study.n_trials=8")
-study = playbook.load_study("outputs/studies/a")
 study.trials, study.findings()
 """
 
@@ -9,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks  # Hydra hands one to sweepers and has no public way to make it
@@ -18,40 +17,12 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from playbook.analysis.study import Study, load_study
 from playbook.cli import INTERRUPTED, hydra_arguments
 from playbook.composition import CONFIG_DIR
-from playbook.study import load
 from playbook.study.design import Design
 from playbook.study.overrides import as_override
 from playbook.trial_config import config_of
-
-if TYPE_CHECKING:
-    from playbook.analysis.finding import Finding
-
-
-class Study(load.Study):
-    """A study read back, with what the playbook's rules say of it."""
-
-    def findings(self) -> list[Finding]:
-        """What the report says of the study as it is now, weightiest first: code, severity, rule, evidence, remedies.
-
-        Raises:
-            InputError: a file of a trial is damaged.
-        """
-        from playbook.analysis.rules import findings
-        from playbook.analysis.tables import tables_of
-
-        return findings(tables_of(self))
-
-
-def load_study(path: str | Path) -> Study:
-    """The study in the folder `path`, finished or not.
-
-    Raises:
-        InputError: the folder holds no study.
-    """
-    study = load.load_study(path)
-    return Study(study.path, study.file)
 
 
 def run_study(

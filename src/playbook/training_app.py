@@ -17,7 +17,7 @@ from playbook.report.freshness import PAGE, REPORT, SUMMARY, is_current
 from playbook.study.advice import refusals
 from playbook.study.app import App
 from playbook.study.design import Design
-from playbook.study.load import load_study
+from playbook.study.load import load_record
 from playbook.study.overrides import as_override
 from playbook.trial_config import plain_trial, trial_name
 
@@ -57,7 +57,7 @@ class TrainingApp(App):
         return "-".join([*([packaged] if packaged != "_base_" else []), trial_name(cfg.hydra, left_out=varied)])
 
     def num_devices(self, plain: Mapping[str, Any]) -> int:
-        return int(plain["trainer"]["num_devices"])
+        return 0 if plain["trainer"]["device"] == "cpu" else int(plain["trainer"]["num_devices"])
 
     def machine_overrides(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
         # The last bits of a sum depend on the threads: the trials of a study have as many wherever they run.
@@ -81,14 +81,14 @@ class TrainingApp(App):
 
     def on_end(self, folder: Path, console: Console) -> None:
         try:
-            study, out_dir = load_study(folder), folder / REPORT
+            study, out_dir = load_record(folder), folder / REPORT
             if is_current(study):
                 console.print((out_dir / SUMMARY).read_text(encoding="utf-8").rstrip(), soft_wrap=True, highlight=False)
                 page = out_dir / PAGE
             else:
                 from playbook.report.study_report import report  # a second of imports
 
-                page = report(folder, console)
+                page = report(folder, console=console)
             console.print(f"report: {page}", soft_wrap=True, highlight=False)
         except Exception as error:  # the trials are done and recorded, whatever becomes of the page
             said = one_line(f"{type(error).__name__}: {error}")

@@ -12,10 +12,12 @@ import pytest
 from ended_study import ARMS, PLAIN, begin, end
 
 from playbook.errors import InputError
-from playbook.report.study_report import contents_of, report, write_contents
+from playbook.report import freshness
+from playbook.report.files import write_report
+from playbook.report.study_report import contents_of, report
 from playbook.run_files import STEPS, Table
 from playbook.study.design import Design, Objective
-from playbook.study.load import load_study
+from playbook.study.load import load_record
 from playbook.study.space import Choice, Float
 
 FIELDS = {"code", "severity", "rule", "arm", "parameter", "trials", "message", "evidence", "next"}
@@ -58,7 +60,7 @@ def reported(tmp_path_factory):
     """The folder of a study of 16 trials; one of them has steps; and its report."""
     folder = tmp_path_factory.mktemp("studies") / "plain"
     end(folder, PLAIN, begin(folder, PLAIN, 16))
-    best = load_study(folder).trials.sort("objective", nulls_last=True)["trial"][0]
+    best = load_record(folder).trials.sort("objective", nulls_last=True)["trial"][0]
     norms = [1 + 0.1 * (step % 10) for step in range(100)]
     Table(folder / f"trial_{best:05d}", STEPS).append(
         (step, 1.0, norm, 0.1, False, 0.0, 0.01) for step, norm in enumerate(norms)
@@ -100,7 +102,7 @@ def test_the_files(plain):
 
 def test_the_page_holds_every_trial_its_command_and_its_curves(plain):
     data = Page(report(plain)).data
-    trials = load_study(plain).trials
+    trials = load_record(plain).trials
     assert data["trials"]["fields"]["trial"] == trials["trial"].to_list()
     assert data["trials"]["fields"]["status"] == trials["status"].to_list()
     drawn = [None if value is None else pytest.approx(value) for value in trials["objective"]]
@@ -110,7 +112,7 @@ def test_the_page_holds_every_trial_its_command_and_its_curves(plain):
         expected = f"python train.py data=digits lr={row['lr']} model.dropout={row['model.dropout']}"
         assert head + tail == expected
     for trial, metric, places, values in data["curves"]["lines"]:
-        curve = load_study(plain).curves().filter(trial=trial, metric=data["curves"]["metrics"][metric])
+        curve = load_record(plain).curves().filter(trial=trial, metric=data["curves"]["metrics"][metric])
         assert [data["curves"]["grid"][place] for place in places] == curve["step"].to_list()
         finite = [value for value in curve["value"] if abs(value) < float("inf")]
         assert [value for value in values if value is not None] == pytest.approx(finite, rel=1e-3)
@@ -122,7 +124,7 @@ def test_the_page_holds_every_trial_its_command_and_its_curves(plain):
 def test_the_page_says_the_goal_the_answer_and_the_findings(tmp_path):
     folder = tmp_path / "arms"
     end(folder, ARMS, begin(folder, ARMS, 24))
-    contents = contents_of(load_study(folder), folder / "report")
+    contents = contents_of(load_record(folder), folder / "report")
     text = " ".join(" ".join(Page(report(folder)).text).split())
     assert ARMS.goal in text
     assert contents.answer in text
@@ -139,6 +141,75 @@ def test_a_current_report_is_not_written_again(plain):
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in page.parent.iterdir()} == before
 
 
+def test_a_current_report_is_not_made_anew(plain, monkeypatch, capsys):
+    page = report(plain)
+    capsys.readouterr()
+    monkeypatch.setattr("playbook.report.study_report.contents_of", lambda *given: 1 / 0)
+    assert report(plain) == page
+    assert capsys.readouterr().out.split() == (page.parent / "summary.txt").read_text().split()
+
+
+def test_a_chart_that_was_removed_is_drawn_again(plain):
+    chart = report(plain).parent / "axis_lr.svg"
+    chart.unlink()
+    report(plain)
+    assert chart.exists()
+
+
+def test_what_an_earlier_report_wrote_is_removed_and_nothing_else(plain):
+    folder = report(plain).parent
+    mine = (folder / "curves_mine.svg", folder / "study" / "mine.yaml", folder / "notes.txt")
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    assert (folder / "gradient_norms.svg").exists()
+    best = load_record(plain).trials.sort("objective", nulls_last=True)["trial"][0]
+    (plain / f"trial_{best:05d}" / STEPS).unlink()
+    report(plain)
+    assert not (folder / "gradient_norms.svg").exists()
+    assert all(path.read_text() == "mine" for path in mine)
+    names = {path.name for path in folder.glob("*.svg")} - {mine[0].name}
+    assert names == {name for name in (folder / "files.txt").read_text().split() if name.endswith(".svg")}
+
+
+def test_a_file_list_of_someone_else_removes_nothing_beyond_charts_and_study_files(plain):
+    folder = report(plain).parent
+    (folder / "files.txt").write_text("../study.yaml\nwandb.json\n../../victim.svg\nsummary.txt\n")
+    for name in ("wandb.json", "../../victim.svg"):
+        (folder / name).write_text("{}")
+    end(plain, PLAIN, begin(plain, PLAIN, 17)[16:])
+    report(plain)
+    assert all((folder / name).exists() for name in ("../study.yaml", "wandb.json", "../../victim.svg"))
+
+
+def test_the_file_of_a_study_that_was_begun_stays(tmp_path):
+    folder = tmp_path / "arms"
+    end(folder, ARMS, begin(folder, ARMS, 24))
+    (file, *_) = sorted((report(folder).parent / "study").glob("arms-*.yaml"))
+    text = file.read_text()
+    (tmp_path / file.stem).mkdir()  # the study runs
+    end(folder, ARMS, begin(folder, ARMS, 25)[24:])
+    report(folder)
+    assert file.read_text() == text
+
+
+def test_a_report_is_made_from_every_file_of_the_program_that_makes_it():
+    root = Path(freshness.__file__).parents[1]
+    names = {path.relative_to(root).as_posix() for path in freshness.code_files()}
+    assert {"analysis/rules/boundary.py", "report/page/page.js", "report/charts/axes.py", "study/design.py"} <= names
+
+
+def test_crashes_are_a_problem_that_all_of_the_report_names(tmp_path):
+    crashed = dict.fromkeys(range(4), "boom")
+    end(tmp_path, PLAIN, begin(tmp_path, PLAIN, 4), crashed=crashed)
+    page = report(tmp_path)
+    (finding, *_) = json.loads((page.parent / "findings.json").read_text())
+    assert (finding["code"], finding["severity"], finding["trials"]) == ("crashed", "problem", [0, 1, 2, 3])
+    for text in (" ".join(Page(page).text), (page.parent / "summary.txt").read_text()):
+        assert "4 of 4 trials crashed" in " ".join(text.split())
+        assert "No problem was found" not in text
+
+
 def test_a_further_trial_makes_a_new_report(plain):
     page = report(plain)
     assert len(Page(page).data["trials"]["fields"]["trial"]) == 16
@@ -148,7 +219,7 @@ def test_a_further_trial_makes_a_new_report(plain):
 
 
 def test_another_objective_after_the_fact(plain):
-    study = load_study(plain)
+    study = load_record(plain)
     contents = contents_of(study, plain / "report", Objective("train/loss", "max"), "final")
     values = {
         trial: study.curves().filter(trial=trial, metric="train/loss")["value"][-1]
@@ -157,7 +228,7 @@ def test_another_objective_after_the_fact(plain):
     best = max(values, key=values.__getitem__)
     assert f"Trial {best} is the best" in contents.answer
     assert any("final value of train/loss" in note for note in contents.notes)
-    page = Page(write_contents(contents, plain / "other"))
+    page = Page(write_report(contents, plain / "other"))
     assert page.data["objective"] == "train/loss"
     assert not page.data["ascending"]
 

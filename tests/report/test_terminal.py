@@ -11,7 +11,7 @@ from playbook.report.content import Contents
 from playbook.report.freshness import is_current
 from playbook.report.study_report import contents_of, report
 from playbook.report.terminal import show
-from playbook.study.load import load_study
+from playbook.study.load import load_record
 
 
 def lines(contents: Contents, width: int = 80) -> list[str]:
@@ -37,12 +37,12 @@ def rows(text: list[str], width: int) -> int:
 @pytest.mark.parametrize("width", [80, 200])
 def test_at_most_a_screen(tmp_path, design, ended, width):
     end(tmp_path, design, begin(tmp_path, design, 24)[:ended])
-    contents = contents_of(load_study(tmp_path), tmp_path / "report")
+    contents = contents_of(load_record(tmp_path), tmp_path / "report")
     assert rows(lines(contents, width), width) <= 23  # and the path of the page is the 24th
 
 
 def test_many_findings_are_counted(arms):
-    contents = contents_of(load_study(arms), arms / "report")
+    contents = contents_of(load_record(arms), arms / "report")
     many = tuple(
         Finding("overfitting", "advice", "B8", f"Number {place} is " + "very " * 30 + "wrong.") for place in range(40)
     )
@@ -53,7 +53,7 @@ def test_many_findings_are_counted(arms):
 
 
 def test_it_says_the_answer_and_what_the_page_says(arms, capsys):
-    contents = contents_of(load_study(arms), arms / "report")
+    contents = contents_of(load_record(arms), arms / "report")
     text = " ".join(" ".join(lines(contents, 200)).split())
     assert contents.answer in text
     gravest = contents.findings[0]
@@ -62,7 +62,7 @@ def test_it_says_the_answer_and_what_the_page_says(arms, capsys):
 
 
 def test_a_command_is_one_line_to_copy(arms):
-    contents = contents_of(load_study(arms), arms / "report")
+    contents = contents_of(load_record(arms), arms / "report")
     commands = [command for each in contents.next for command in each if len(command) > 80]
     assert commands
     text = lines(contents)
@@ -72,7 +72,7 @@ def test_a_command_is_one_line_to_copy(arms):
 
 
 def test_markup_in_a_name_is_text(arms):
-    contents = contents_of(load_study(arms), arms / "report")
+    contents = contents_of(load_record(arms), arms / "report")
     hostile = Finding("x", "problem", "B5", "[red]not red[/red] [/]", arm="[link=x]")
     text = lines(Contents("[bold]name[/]", contents.tables, (hostile,), "[/nothing]", next=((),)))
     assert "[bold]name[/]" in text[0]
@@ -81,8 +81,8 @@ def test_markup_in_a_name_is_text(arms):
 
 def test_report_writes_the_page_and_prints(arms):
     console = Console(file=io.StringIO(), width=80)
-    page = report(arms, console)
+    page = report(arms, console=console)
     assert page == arms / "report" / "index.html"
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert (arms / "report" / "summary.txt").read_text() == printed
-    assert is_current(load_study(arms))
+    assert is_current(load_record(arms))

@@ -11,7 +11,7 @@ from wandb_file import read_wandb_file
 
 from playbook.report.study_report import contents_of, report
 from playbook.run_files import CONFIG, WANDB_ID
-from playbook.study.load import load_study
+from playbook.study.load import load_record
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_report_is_a_run_of_its_own_in_the_group(tmp_path, offline):
     run = read_wandb_file(path)
     assert (run.run.run_group, run.run.job_type, run.run.project) == ("plain", "study_report", "mine")
     assert run.exit_code == 0
-    contents = contents_of(load_study(folder), folder / "report")
+    contents = contents_of(load_record(folder), folder / "report")
     assert run.summary["answer"] == contents.answer
     assert run.summary["objective"] == contents.tables.ranked()["objective"][0]
     logged = {key.removesuffix("/_type") for row in run.history for key in row}  # an item a leaf

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from playbook.compose import compose_config
 
 from hydra_plugins.quasi_random_sweeper._launchers import _devices
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
+from playbook.composition import compose_config
 from playbook.training_app import TrainingApp
 
 WORKER = """

@@ -3,7 +3,7 @@
 import pytest
 
 from playbook.study.design import Conditional, Design
-from playbook.study.plan import MAX_ARMS, MAX_CAVEATS, Plan, duration
+from playbook.study.plan import MAX_ARMS, MAX_CAVEATS, Plan
 from playbook.study.space import Choice, Float, Int
 
 LR = Float(1e-4, 1.0, "log")
@@ -96,24 +96,6 @@ def test_advice_stands_with_its_rule():
 )
 def test_time_is_the_median_trial_times_the_rounds_that_are_left(n_trials, seconds, num_workers, expected):
     assert expected in Plan(Design("s", nuisance={"lr": LR}), n_trials, seconds, num_workers).text()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.42, "0.4 s"),
-        (26.4, "26 s"),
-        (99, "99 s"),
-        (100, "2 min"),
-        (3569, "59 min"),
-        (3570, "1 h"),
-        (4800, "1 h 20 min"),
-        (86400, "1 day, 0 h"),
-        (86400 * 2 + 3 * 3600, "2 days, 3 h"),
-    ],
-)
-def test_a_duration_is_as_precise_as_an_estimate(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_a_plan_is_a_screen_however_much_there_is():

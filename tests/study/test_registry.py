@@ -16,8 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
-from playbook.cli import run_cli
-from playbook.report.registry_page import registry_listing, registry_page
+from playbook.report.registry import registry_listing, registry_page
 from playbook.study.design import Design, Objective
 from playbook.study.registry import read_registry
 from playbook.study.space import Choice, Float
@@ -242,7 +241,7 @@ def door(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["registry.py", *words])
         try:
             with pytest.raises(SystemExit) as end:
-                run_cli(script.main, "registry")
+                script.main()
         finally:
             GlobalHydra.instance().clear()
         return end.value.code, capsys.readouterr()

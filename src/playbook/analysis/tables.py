@@ -9,7 +9,7 @@ from typing import Literal
 import polars as pl
 
 from playbook.study.design import Objective
-from playbook.study.load import Study
+from playbook.study.load import StudyRecord
 from playbook.study.space import Dimension
 from playbook.validation import show
 
@@ -74,7 +74,7 @@ MOST_ARMS = 20
 """Of so many arms the best trial is looked at step by step too."""
 
 
-def tables_of(study: Study, metric: str | None = None) -> Tables:
+def tables_of(study: StudyRecord, metric: str | None = None) -> Tables:
     """The tables of a study, with the steps of the best trials: of all and of each arm.
 
     `metric` is what it will be judged by, where that is not its own objective.
@@ -116,13 +116,13 @@ def _last(trials: pl.DataFrame) -> int | None:
     return steps if isinstance(steps, int) else None
 
 
-def _chance(study: Study) -> float | None:
+def _chance(study: StudyRecord) -> float | None:
     """What the best constant prediction gets, where all trials agree on it."""
     found = {each.result.chance for each in study.outcomes if each.result and each.result.chance is not None}
     return found.pop() if len(found) == 1 else None
 
 
-def conditions(study: Study) -> dict[tuple[str, str], str]:
+def conditions(study: StudyRecord) -> dict[tuple[str, str], str]:
     """Under which condition a conditional hyperparameter exists, by arm and key: `optimizer=adam`."""
     design = study.design
     if design.listed_trials:

@@ -1,25 +1,91 @@
-"""`python -m playbook.report study_dir=<folder>`: the report of a study of any Hydra app, without a checkout."""
+"""The report from a command line: `python -m playbook.report study_dir=…`; `scripts/report.py` is the same."""
 
-import sys
-from pathlib import Path
+from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict
+
+from playbook.cli import script
+from playbook.composition import compose_config
 from playbook.errors import InputError
+from playbook.validation import STRICT, validate
+
+_CHECKED = STRICT | ConfigDict(coerce_numbers_to_str=True)  # a folder may be called 3
 
 
-def main(arguments: list[str]) -> int:
-    """The exit code: 0, or 2 after a line that says what is wrong."""
+class JudgedBy(BaseModel):
+    """`objective` on the command line."""
+
+    model_config = _CHECKED
+
+    metric: str | None
+    mode: Literal["min", "max"] | None
+    by: Literal["best", "final"]
+
+
+class Settings(BaseModel):
+    """The command line."""
+
+    model_config = _CHECKED
+
+    study_dir: str | None
+    trials: str | None
+    curves: str | None
+    space: str | None
+    objective: JudgedBy
+    out_dir: str | None
+
+
+@script("report")
+def main(cfg: DictConfig) -> None:
+    """Writes index.html, findings.json and the charts, and says the same in the terminal."""
+    from playbook.report import external_report, report
+
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    given = validate(Settings, {str(key): value for key, value in plain.items()})
+    if (given.study_dir is None) == (given.trials is None):
+        raise InputError("what is to be read? type study_dir=outputs/studies/<study>, or trials=<file>.csv")
+    metric, mode, by = given.objective.metric, given.objective.mode, given.objective.by
+    if given.trials is not None:
+        page = external_report(
+            given.trials,
+            curves=given.curves,
+            space=given.space,
+            metric=metric,
+            mode=mode,
+            by=by,
+            out_dir=given.out_dir,
+            runs_here=_runs_here,
+        )
+        print(page)
+        return
+    assert given.study_dir is not None
+    for name, path in (("curves", given.curves), ("space", given.space)):
+        if path is not None:
+            raise InputError(f"{name}={path}: a study has its own; it goes with trials=<file>.csv")
+    print(report(given.study_dir, metric=metric, mode=mode, by=by, out_dir=given.out_dir))
+
+
+def _runs_here(overrides: Sequence[str]) -> bool:
+    """Whether this template has these keys. Hydra looks for a file of each, of whatever length its name is."""
+    own = get_gh_backup()  # which composes the configs of scripts
+    GlobalHydra.instance().clear()
     try:
-        key, _, folder = " ".join(arguments).partition("=")
-        if key != "study_dir" or not folder:
-            raise InputError(f"{' '.join(arguments) or 'nothing'}: type study_dir=<the folder of a study>")
-        from playbook.report.study_report import report  # a second of imports
-
-        print(report(Path(folder)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+        compose_config("train", overrides)
+    except (HydraException, OmegaConfBaseException, OSError):
+        return False
+    finally:
+        restore_gh_from_backup(own)
+    return True
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

@@ -13,7 +13,7 @@ from playbook.analysis.repeats import OF_REPEATS, settings
 from playbook.analysis.rules.arms import Comparison, comparisons
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axes import settings_of
-from playbook.report.charts.trial_rows import brief
+from playbook.text import brief, count
 
 _DOUBTS = {
     "space_boundary": "its best {parameter} lies at the edge of the range, so better ones may lie beyond",
@@ -56,7 +56,7 @@ def _nothing_worked(trials: pl.DataFrame) -> str:
     if len(trials.filter(status="crashed")) == len(trials):
         look = "look at the traceback of one of them"
     return (
-        f"None of the {_count(len(trials), 'trial')} has an objective ({', '.join(counts) or 'none was recorded'})."
+        f"None of the {count(len(trials), 'trial')} has an objective ({', '.join(counts) or 'none was recorded'})."
         f" There is no best setting: {look}."
     )
 
@@ -97,9 +97,9 @@ def _best(tables: Tables, ranked: pl.DataFrame) -> str:
     )
 
 
-def _rests_on(tables: Tables, count: int, doubt: str) -> str:
+def _rests_on(tables: Tables, num_trials: int, doubt: str) -> str:
     luck = "how much of the lead is luck is unknown until the best is run again with other seeds"
-    return f"This rests on {_count(count, 'trial')} that trained, with one seed each; {doubt or luck}."
+    return f"This rests on {count(num_trials, 'trial')} that trained, with one seed each; {doubt or luck}."
 
 
 def _best_settings(tables: Tables, arm: str) -> pl.DataFrame:
@@ -110,7 +110,7 @@ def _best_settings(tables: Tables, arm: str) -> pl.DataFrame:
 def _on_average(tables: Tables, repeated: pl.DataFrame, doubt: str) -> str:
     """The answer of a study that repeats its repeated."""
     best, metric = repeated.row(0, named=True), tables.objective.metric
-    average = f"{metric} {brief(best['_mean'])} on average over {_count(best['_count'], 'repeat')}"
+    average = f"{metric} {brief(best['_mean'])} on average over {count(best['_count'], 'repeat')}"
     variance = repeated["_variance"].head(-(-len(repeated) // 2)).mean()  # next to divergence the noise is another
     noise = math.sqrt(variance) if isinstance(variance, float) else 0.0
     repeats = f"Repeats of one setting differ by {noise:.2g} (standard deviation)" if noise else ""
@@ -150,7 +150,3 @@ def _with(tables: Tables, row: Mapping[str, Any]) -> str:
 def _apart(one: float, other: float) -> str:
     """`0.0042 better`: the first is the better one."""
     return f"{abs(one - other):.2g} better" if one != other else "no better"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,4 +1,4 @@
-"""Whether the report in a study's folder was made from what is there now: then nobody need wait for another one.
+"""Whether a report was made from what is there now: then nobody need wait for another one.
 
 Imports nothing that takes time, since a finished study asks this each time that its command is repeated.
 """
@@ -10,30 +10,52 @@ from pathlib import Path
 
 from playbook.run_files import EVALS, STEPS
 from playbook.study.design import folder_name
-from playbook.study.load import Study
+from playbook.study.load import StudyRecord
 from playbook.study.study_files import STUDY
 
 PAGE = "index.html"
 SUMMARY = "summary.txt"
+FINDINGS = "findings.json"
+WRITTEN = "files.txt"
+"""The names of the other files, a line each."""
+CHARTS, STUDY_FILES = "*.svg", "study/*.yaml"
 REPORT = "report"
 """The folder within a study's."""
 
 
-def is_current(study: Study) -> bool:
-    """Whether the page in the study's folder, with its summary, was made from what is there now, by this code."""
-    folder = study.path / REPORT
-    return (folder / SUMMARY).exists() and made_from(folder / PAGE) == fingerprint(study)
+def is_current(study: StudyRecord, folder: Path | None = None) -> bool:
+    """Whether the report in the folder (the study's own) is whole, and made from what is there now by this code."""
+    folder = folder or study.path / REPORT
+    names = _names(folder)
+    return (
+        SUMMARY in names
+        and all((folder / name).exists() for name in names)
+        and (made_from(folder / PAGE) == fingerprint(study))
+    )
 
 
-def fingerprint(study: Study) -> str:
+def written(folder: Path, *patterns: str) -> list[Path]:
+    """The charts and study files (or those of a pattern) that the last report wrote into a folder."""
+    names = set(_names(folder))
+    paths = [path for pattern in patterns or (CHARTS, STUDY_FILES) for path in sorted(folder.glob(pattern))]
+    return [path for path in paths if path.relative_to(folder).as_posix() in names]
+
+
+def _names(folder: Path) -> list[str]:
+    path = folder / WRITTEN
+    return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+
+
+def fingerprint(study: StudyRecord) -> str:
     """A hash of what a report is made from: the design, how each trial ended, how much it recorded, and this code."""
-    found = hashlib.sha256(_code())
-    found.update((study.path / STUDY).read_bytes())
-    for each in study.outcomes:
-        folder = study.path / folder_name(each.trial.number)
+    digest = hashlib.sha256()
+    for path in [*code_files(), study.path / STUDY]:
+        digest.update(path.read_bytes())
+    for outcome in study.outcomes:
+        folder = study.path / folder_name(outcome.trial.number)
         sizes = [(folder / name).stat().st_size if (folder / name).exists() else 0 for name in (EVALS, STEPS)]
-        found.update(repr((each.trial.number, each.result, each.crash, sizes)).encode())
-    return found.hexdigest()[:16]
+        digest.update(repr((outcome.trial.number, outcome.result, outcome.crash, sizes)).encode())
+    return digest.hexdigest()[:16]
 
 
 def made_from(page: Path) -> str | None:
@@ -46,11 +68,8 @@ def made_from(page: Path) -> str | None:
     return rest.partition('"')[0] if found else None
 
 
-def _code() -> bytes:
-    """A hash of the program that reads a study: a newer one makes a new report."""
-    found = hashlib.sha256()
+def code_files() -> list[Path]:
+    """The program that reads a study: a newer one makes a new report."""
     root = Path(__file__).parents[1]
-    for path in sorted(path for room in ("analysis", "report", "study") for path in (root / room).iterdir()):
-        if path.is_file():
-            found.update(path.read_bytes())
-    return found.digest()
+    paths = [path for room in ("analysis", "report", "study") for path in (root / room).rglob("*")]
+    return sorted(path for path in paths if path.suffix in (".py", ".html", ".css", ".js"))

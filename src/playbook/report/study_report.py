@@ -1,100 +1,109 @@
-"""The report of a study: tables, findings, commands and charts into one folder.
-
-    index.html      the page, one file that needs no network
-    findings.json   the same findings for programs
-    summary.txt     the same for a terminal of 80 columns
-    *.svg           the charts
-    study/*.yaml    new studies that a command line cannot say
-
-Files are replaced whole. A report that is as new as the trials it was made from is not made again.
-"""
+"""The report of a study: its tables, findings and commands, as a page, as files and in the terminal."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import vl_convert
 from rich.console import Console
 
-from playbook.analysis.rejudge import rejudge
+from playbook.analysis.metrics import direction
+from playbook.analysis.rejudge import By, rejudge
 from playbook.analysis.rules import findings
-from playbook.analysis.tables import Tables, conditions, tables_of
-from playbook.errors import InputError
+from playbook.analysis.tables import conditions, tables_of
 from playbook.report.answer import answer
-from playbook.report.charts.all_charts import Charts, charts
 from playbook.report.commands import Commands
 from playbook.report.content import Contents
-from playbook.report.freshness import PAGE, REPORT, SUMMARY, fingerprint, is_current
-from playbook.report.page.render import render
-from playbook.report.terminal import as_text, show
+from playbook.report.files import write_report
+from playbook.report.freshness import PAGE, REPORT, STUDY_FILES, SUMMARY, fingerprint, is_current, written
+from playbook.report.terminal import show
 from playbook.report.wandb_report import mirror
-from playbook.run_files import replace_file
 from playbook.study.design import Objective
-from playbook.study.load import Study, load_study
+from playbook.study.load import StudyRecord, load_record
 from playbook.study.overrides import program_of
 from playbook.study.plan import Plan
 from playbook.study.same_data import other_data
 
-FINDINGS = "findings.json"
-By = Literal["best", "final"]
 
+def report(
+    study_dir: str | Path,
+    *,
+    metric: str | None = None,
+    mode: Literal["min", "max"] | None = None,
+    by: By = "best",
+    out_dir: str | Path | None = None,
+    console: Console | None = None,
+) -> Path:
+    """Write the report of a study, finished or not, print its summary, and return the path of its page.
 
-def report(study_dir: Path, console: Console | None = None) -> Path:
-    """Write the report of a study unless it is there, mirror it to W&B where the trials are, and print its summary.
-
-    The path of the page.
+    A report that is as new as what it was made from is only printed. Trials can be judged anew, which runs nothing: by
+    another `metric` of theirs (`mode` is known from its name mostly), or `by` its `"final"` instead of its best value.
+    `out_dir` is the study's `report` unless it is given; that one is mirrored to W&B where the trials are.
 
     Raises:
-        InputError: the folder holds no study.
+        InputError: the folder holds no study, there is no such metric, or `out_dir` cannot be written.
     """
-    study = load_study(study_dir)
-    page = study.path / REPORT / PAGE
-    contents = contents_of(study, page.parent)
-    if not is_current(study):
-        drawn = charts(contents.tables, contents.conditions)
-        write_files(contents, drawn, page.parent, fingerprint(study))
-        mirror(study, contents, drawn, page)
+    study = load_record(study_dir)
+    own = study.design.objective
+    metric = metric or own.metric
+    objective = Objective(metric, mode or (own.mode if metric == own.metric else direction(metric)))
+    folder = study.path / REPORT if out_dir is None else Path(out_dir)
+    if (objective, by) != (own, "best"):
+        contents = contents_of(study, folder, objective, by)
+        page = write_report(contents, folder)
+    elif is_current(study, folder):
+        summary = (folder / SUMMARY).read_text(encoding="utf-8").rstrip()
+        (console or Console()).print(summary, markup=False, highlight=False, soft_wrap=True)
+        return folder / PAGE
+    else:
+        contents = contents_of(study, folder)
+        page = write_report(contents, folder, fingerprint(study))
+        if out_dir is None:
+            mirror(study, contents, page)
     show(contents, console)
     return page
 
 
-def contents_of(study: Study, out_dir: Path, objective: Objective | None = None, by: By = "best") -> Contents:
+def contents_of(study: StudyRecord, out_dir: Path, objective: Objective | None = None, by: By = "best") -> Contents:
     """What the report of a study says, judged by its own objective or by another one after the fact.
 
     `out_dir` is where study files of the commands would be.
     """
-    tables = tables_of(study, None if objective is None else objective.metric)
-    design = study.design
-    if objective is not None or by != "best":
-        wanted = objective or design.objective
-        tables = rejudge(tables, wanted.metric, wanted.mode, by=by)
-        design = replace(design, objective=wanted)
+    design, own = study.design, study.design.objective
+    objective = objective or own
+    judged_anew = (objective, by) != (own, "best")
+    tables = tables_of(study, objective.metric)
+    if judged_anew:
+        tables = rejudge(tables, objective.metric, objective.mode, by=by)
+        design = replace(design, objective=objective)
     found = tuple(findings(tables))
-    commands = Commands(
-        study.design,
-        study.file.n_trials,
-        out_dir,
-        program_of(study.file.command),
-        study.file.study_key,
-        taken=lambda name: (study.path.parent / name).exists(),
-    )
+
+    def taken(name: str) -> bool:
+        return (study.path.parent / name).exists()
+
+    program = program_of(study.file.command)
+    commands = Commands(study.design, study.file.n_trials, out_dir, program, study.file.study_key, taken=taken)
     following = [commands.of(finding) for finding in found]
+    # A study that was begun from a file of an earlier report goes on from there.
+    begun = {path: path.read_text(encoding="utf-8") for path in written(out_dir, STUDY_FILES) if taken(path.stem)}
     seconds = tuple(each.result.seconds for each in study.outcomes if each.result)
-    left = study.file.n_trials - len(study.outcomes)
+    notes = []
+    if (left := study.file.n_trials - len(study.outcomes)) > 0:
+        notes.append(f"{left} trials have not ended yet; this report is about the others.")
+    if judged_anew:
+        notes.append(f"Judged after the fact by the {by} value of {objective.metric} ({objective.mode}imised).")
     return Contents(
         name=design.name,
         goal=design.goal,
         tables=tables,
         findings=found,
         next=following,
-        studies=commands.files,
+        studies={**begun, **commands.files},
         answer=answer(tables, found),
         commands={each.trial.number: commands.of_trial(each.trial.settings) for each in study.outcomes},
         conditions=conditions(study),
-        notes=_notes(tables, left, objective, by),
+        notes=notes,
         caveats=[line for line in (*study.file.caveats, other_data(study.outcomes)) if line],
         plan=Plan(design, study.file.n_trials, seconds).text(),
         provenance=[
@@ -104,47 +113,3 @@ def contents_of(study: Study, out_dir: Path, objective: Objective | None = None,
         ],
         when=study.file.created[:10],
     )
-
-
-def write_contents(contents: Contents, out_dir: Path, inputs: str = "") -> Path:
-    """Write the files of a report; the path of the page. `inputs` names what it was made from."""
-    return write_files(contents, charts(contents.tables, contents.conditions), out_dir, inputs)
-
-
-def write_files(contents: Contents, drawn: Charts, out_dir: Path, inputs: str) -> Path:
-    """As `write_contents`, with the charts; all is made before anything is written, and the page comes last.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-    texts = {
-        **contents.studies,
-        **{out_dir / name: svg for name, svg in svg_files(drawn).items()},
-        out_dir / FINDINGS: json.dumps(contents.findings_as_json(), indent=2, allow_nan=False) + "\n",
-        out_dir / SUMMARY: as_text(contents),
-        out_dir / PAGE: render(contents, drawn, inputs),
-    }
-    try:
-        for path, text in texts.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text)
-    except OSError as error:
-        raise InputError(f"out_dir={out_dir}: the report cannot be written there ({error.strerror})") from None
-    return out_dir / PAGE
-
-
-def svg_files(drawn: Charts) -> dict[str, str]:
-    """The charts as SVG, by file name."""
-    datasets = drawn.datasets_of_files()
-    return {f"{chart.name}.svg": vl_convert.vegalite_to_svg(chart.with_data(datasets)) for chart in drawn.charts}
-
-
-def _notes(tables: Tables, left: int, objective: Objective | None, by: By) -> list[str]:
-    notes = []
-    if left > 0:
-        notes.append(f"{left} trials have not ended yet; this report is about the others.")
-    if objective is not None or by != "best":
-        notes.append(
-            f"Judged after the fact by the {by} value of {tables.objective.metric} ({tables.objective.mode}imised)."
-        )
-    return notes

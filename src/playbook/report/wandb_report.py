@@ -9,31 +9,32 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from playbook.config import read_config
 from playbook.errors import one_line
-from playbook.report.charts.all_charts import Charts
 from playbook.report.content import Contents
+from playbook.report.freshness import CHARTS, written
 from playbook.run_files import CONFIG, WANDB_ID, replace_file
-from playbook.study.load import Study
+from playbook.study.load import StudyRecord
 
 JOB_TYPE = "study_report"
 
 
-def mirror(study: Study, contents: Contents, drawn: Charts, page: Path) -> None:
+def mirror(study: StudyRecord, contents: Contents, page: Path) -> None:
     """Show the report in W&B, if trials of the study are there. `page` and its SVG files have been written."""
     try:
         if (logger := _logger_of_trials(study)) is not None:
-            _send(study, logger, contents, drawn, page)
+            _send(study, logger, contents, page)
     except Exception as error:  # nothing that happens to a mirror is the report's
         said = one_line(error) or type(error).__name__
         print(f"warning: W&B does not show this report ({said}); the files are complete", file=sys.stderr)
 
 
-def _logger_of_trials(study: Study) -> Mapping[str, Any] | None:
+def _logger_of_trials(study: StudyRecord) -> Mapping[str, Any] | None:
     """The config of W&B in the last trial that was mirrored there."""
     for each in reversed(study.outcomes):
         folder = study.path / each.trial.folder
@@ -43,7 +44,7 @@ def _logger_of_trials(study: Study) -> Mapping[str, Any] | None:
     return None
 
 
-def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Charts, page: Path) -> None:
+def _send(study: StudyRecord, logger: Mapping[str, Any], contents: Contents, page: Path) -> None:
     import wandb
 
     from playbook.loggers.wandb import settings  # where the trials went, so does the report: no torch, but W&B
@@ -69,8 +70,10 @@ def _send(study: Study, logger: Mapping[str, Any], contents: Contents, drawn: Ch
     done = False
     try:
         replace_file(known, json.dumps({"id": run_id}) + "\n")
-        run.log(_logged(contents, drawn, page))
+        failures = [failure for key, make in _logged(contents, page).items() if (failure := _log(run, key, make))]
         run.summary.update({"answer": contents.answer, **_best(contents)})
+        if failures:
+            raise RuntimeError("; ".join(failures))
         done = True
     finally:
         run.finish(exit_code=0 if done else 1)
@@ -86,26 +89,35 @@ def _mode(folder: Path) -> Any:
     return None if "WANDB_MODE" in os.environ or can_be_online() else "offline"
 
 
-def _logged(contents: Contents, drawn: Charts, page: Path) -> dict[str, Any]:
+def _log(run: Any, key: str, make: Callable[[], Any]) -> str | None:
+    """Log one thing; the line of its trouble, which is none of the others'."""
+    try:
+        run.log({key: make()})
+    except Exception as error:
+        return f"{key}: {one_line(error) or type(error).__name__}"
+    return None
+
+
+def _logged(contents: Contents, page: Path) -> dict[str, Callable[[], Any]]:
+    """What is logged, by key, each to be made when its turn comes."""
     import wandb
 
-    columns = ["severity", "code", "rule", "arm", "parameter", "message", "next"]
-    rows = [
-        [*(finding[name] for name in columns[:-1]), "\n".join(finding["next"])]
-        for finding in contents.findings_as_json()
-    ]
-    charts = {
-        f"charts/{chart.name}": wandb.Html(_svg_page(page.parent / f"{chart.name}.svg")) for chart in drawn.charts
-    }
+    def table() -> Any:
+        columns = ["severity", "code", "rule", "arm", "parameter", "message", "next"]
+        rows = [
+            [*(finding[name] for name in columns[:-1]), "\n".join(finding["next"])]
+            for finding in contents.findings_as_json()
+        ]
+        return wandb.Table(columns=[*columns], data=rows)
+
+    def chart(path: Path) -> Any:
+        return wandb.Html(f'<div style="background:white">{path.read_text(encoding="utf-8")}</div>')
+
     return {
-        "findings": wandb.Table(columns=[*columns], data=rows),
-        **charts,
-        "report": wandb.Html(page.read_text(encoding="utf-8"), inject=False),
+        "findings": table,
+        **{f"charts/{path.stem}": partial(chart, path) for path in written(page.parent, CHARTS)},
+        "report": lambda: wandb.Html(page.read_text(encoding="utf-8"), inject=False),
     }
-
-
-def _svg_page(path: Path) -> str:
-    return f'<div style="background:white">{path.read_text(encoding="utf-8")}</div>'
 
 
 def _best(contents: Contents) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from playbook.config import NOT_PART_OF_A_TRIAL
 from playbook.study.design import ONLY_ARM, Arm, Design, Role
 from playbook.study.space import Choice, Dimension, Float, Value, size
+from playbook.text import listed
 from playbook.validation import show
 
 LEVELS = 25 ** (1 / 3)
@@ -216,7 +217,7 @@ def _about_roles(design: Design) -> Iterator[Advice]:
     if "optimizer" in compared and isinstance(design.scientific["optimizer"], Choice):
         shared = [key for key in design.nuisance if key == "lr" or key.startswith("optimizer.")]
         if shared:
-            message = f"{_listed(shared)} of two optimizers are different hyperparameters; give each optimizer its own"
+            message = f"{listed(shared)} of two optimizers are different hyperparameters; give each optimizer its own"
             yield Advice("B3", f"{message}, {_AS_OPTIMIZERS}", shared[0])
     if isinstance(design.nuisance.get("optimizer"), Choice):
         message = (
@@ -233,7 +234,7 @@ def _about_roles(design: Design) -> Iterator[Advice]:
             where = "" if len(without) == len(design.arms) else f" where {_names(without)}"
             own = f"give each optimizer its own range, {_AS_OPTIMIZERS}"
             remedy = own if "optimizer" in compared else f"make it nuisance: {_typed('lr', _around(design))}"
-            yield Advice(rule, f"the best lr depends on {_listed(compared)}, yet it is fixed{where}; {remedy}", "lr")
+            yield Advice(rule, f"the best lr depends on {listed(compared)}, yet it is fixed{where}; {remedy}", "lr")
     grid = [
         key
         for key, each in design.nuisance.items()
@@ -242,7 +243,7 @@ def _about_roles(design: Design) -> Iterator[Advice]:
     if len(grid) >= 2:
         points = math.prod(size(design.nuisance[key]) or 1 for key in grid)
         message = (
-            f"a grid over {_listed(grid)} tries few values of each; {points} quasi-random points try {points}:"
+            f"a grid over {listed(grid)} tries few values of each; {points} quasi-random points try {points}:"
             f" {_typed(grid[0], _range(design.nuisance[grid[0]]))}"
         )
         yield Advice("E3", message, grid[0])
@@ -297,7 +298,7 @@ def _about_arm(design: Design, plan: ArmPlan, num_arms: int) -> Iterator[Advice]
     if too_many:
         needed = max(ADAM_FROM[key] for key in too_many)
         message = (
-            f"{points} points can carry {_listed(_affordable(points))}; fix {_listed(too_many)},"
+            f"{points} points can carry {listed(_affordable(points))}; fix {listed(too_many)},"
             f" or {_n_trials(needed * scale_up)}"
         )
         yield Advice("E2", message, too_many[0])
@@ -414,13 +415,7 @@ def _first(pair: tuple[float, ArmPlan]) -> float:
 
 
 def _names(arms: list[Arm]) -> str:
-    return _listed([arm.name for arm in arms])
-
-
-def _listed(names: list[str]) -> str:
-    """`a, b and c`; of many, the first three."""
-    shown = [*names[:3], f"{len(names) - 3} more"] if len(names) > 4 else names
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return listed([arm.name for arm in arms])
 
 
 def _n_trials(count: float) -> str:

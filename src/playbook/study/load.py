@@ -22,7 +22,7 @@ LONGEST = 200
 """Characters of a reader's complaint."""
 
 
-def load_study(path: str | Path) -> Study:
+def load_record(path: str | Path) -> StudyRecord:
     """The study in the folder `path`, finished or not.
 
     Raises:
@@ -32,11 +32,11 @@ def load_study(path: str | Path) -> Study:
     file = read_study(folder)
     if file is None:
         raise InputError(f"{folder}: there is no study here ({STUDY} is missing)")
-    return Study(folder, file)
+    return StudyRecord(folder, file)
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRecord:
     """The record of a study. The trials' own folders are read, so what it says is as new as they are."""
 
     path: Path

@@ -9,7 +9,6 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -20,6 +19,7 @@ from playbook.config import NOT_PART_OF_A_TRIAL
 from playbook.study.advice import Advice, advice, arm_plans
 from playbook.study.design import Design
 from playbook.study.space import Choice, Dimension, Value
+from playbook.text import count, duration
 from playbook.validation import show
 
 MAX_ARMS = 12
@@ -95,7 +95,7 @@ class Plan:
         objective, done = self.design.objective, len(self.seconds)
         better = "lowest" if objective.mode == "min" else "highest"
         yield Text(f"objective: the {better} {objective.metric} over the course of a trial", style="dim")
-        count = f"{_count(self.n_trials, 'trial')}, {done} done" if done else _count(self.n_trials, "trial")
+        trials = count(self.n_trials, "trial") + (f", {done} done" if done else "")
         if self.num_missing == 0:
             time = "nothing left to run"
         elif self.estimated_seconds is None:
@@ -104,7 +104,7 @@ class Plan:
             left = duration(self.estimated_seconds)
             each = duration(statistics.median(self.seconds))
             time = f"about {left} to go: {each} a trial, {self.num_workers} at a time"
-        yield Text(f"{count}; {time}")
+        yield Text(f"{trials}; {time}")
 
     def _arms(self) -> Table:
         plans = arm_plans(self.design, self.n_trials)
@@ -117,22 +117,6 @@ class Plan:
         if len(plans) > MAX_ARMS:
             table.add_row(f"and {len(plans) - MAX_ARMS} more", "", "", "")
         return table
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `26 s`, `4 min`, `1 h 20 min`, `2 days, 3 h`: as precise as an estimate is."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    whole = timedelta(minutes=minutes)
-    hours = whole.seconds // 3600
-    if whole.days:
-        return f"{_count(whole.days, 'day')}, {hours} h"
-    return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
 
 
 def _hyperparameters(design: Design) -> Table:
@@ -224,7 +208,3 @@ def _block(title: str, rows: Sequence[tuple[str, str]], style: str) -> Table:
     for first, second in rows:
         table.add_row(Text(first), Text(second))
     return table
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

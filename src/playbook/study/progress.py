@@ -21,6 +21,7 @@ from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
 from playbook.study.overrides import shell_line, trial_overrides
 from playbook.study.study_files import TRIALS
+from playbook.text import number
 
 POLL_SECONDS = 0.5
 WRITE_SECONDS = 3.0
@@ -106,7 +107,7 @@ class Watch:
     def _fields(self) -> list[tuple[str, str]]:
         ledger = self._ledger
         best = ledger.best
-        shown = f"{best.result.objective:.4g} (trial {best.trial.number})" if best and best.result else "–"
+        shown = f"{number(best.result.objective)} (trial {best.trial.number})" if best and best.result else "–"
         running = sum(
             trial.number not in ledger.outcomes and (ledger.folder / trial.folder / CONFIG).exists()
             for trial in self._missing
@@ -138,7 +139,9 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
     best = ledger.best
     if best is not None and best.result is not None:
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_row("best", f"{design.objective.metric} {best.result.objective:.4g} at step {best.result.best_step}")
+        table.add_row(
+            "best", f"{design.objective.metric} {number(best.result.objective)} at step {best.result.best_step}"
+        )
         table.add_row("trial", str(folder / best.trial.folder))
         lines.append(table)
         again = "again  " + shell_line("python", program, *trial_overrides(design, best.trial.settings))

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from playbook.run_files import Result
+from playbook.text import number
 
 REDRAW_SECONDS = 0.25
 LINE_SECONDS = 10.0
@@ -61,8 +62,8 @@ class TrialProgress:
         if not self._enabled:
             return
         rate = (step - self._first_step) * self._batch_size / max(now - self._began, 1e-9)
-        value = "" if self._value is None else f"{self._objective} {self._value:.4g}  "
-        numbers = f"loss {_short(loss)}  {value}{rate:,.0f} examples/s"
+        value = "" if self._value is None else f"{self._objective} {number(self._value)}  "
+        numbers = f"loss {number(loss)}  {value}{rate:,.0f} examples/s"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=numbers, refresh=True)
         else:
@@ -99,16 +100,13 @@ def summary(result: Result) -> Table:
     if result.reason is not None:
         rows.append(("next", _REMEDIES[result.reason]))
     if result.objective is not None:
-        rows.append((f"best {result.objective_metric}", f"{result.objective:.4g} at step {result.best_step}"))
+        rows.append((f"best {result.objective_metric}", f"{number(result.objective)} at step {result.best_step}"))
         if result.chance is not None and result.above_chance is not None:
             way = f"the best is {result.above_chance:.1%} of the way from there to perfect"
-            rows.append(("chance", f"{result.chance:.4g}; {way}"))
-        rows.append((f"final {result.objective_metric}", _short(result.final_objective)))
+            rows.append(("chance", f"{number(result.chance)}; {way}"))
+        rows.append((f"final {result.objective_metric}", number(result.final_objective)))
     rows.append(("steps", f"{result.steps} in {result.seconds:.1f} s"))
     for label, value in rows:
         table.add_row(label, Text(str(value)))
+    # A title of the table would be broken at the table's width; a folder is there to be copied.
     return table
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"

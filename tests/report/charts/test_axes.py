@@ -14,7 +14,7 @@ from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.ticks import MOST, log_ticks
 from playbook.study.design import Objective
-from playbook.study.load import column, load_study
+from playbook.study.load import column, load_record
 from playbook.study.space import Choice, Float
 
 
@@ -27,7 +27,7 @@ def tables(space, values):
 
 def test_a_conditional_hyperparameter_has_an_axis_for_each_condition(tmp_path):
     end(tmp_path, ARMS, begin(tmp_path, ARMS, 16))
-    study = load_study(tmp_path)
+    study = load_record(tmp_path)
     found = {(axis.key, axis.where) for axis in axes(tables_of(study), conditions(study))}
     assert ("lr", "optimizer=adam") in found
     assert ("lr", "optimizer=momentum") in found
@@ -37,7 +37,7 @@ def test_a_conditional_hyperparameter_has_an_axis_for_each_condition(tmp_path):
 
 def test_an_axis_has_its_range_on_its_scale(tmp_path):
     end(tmp_path, PLAIN, begin(tmp_path, PLAIN, 8))
-    lr, dropout = axes(tables_of(load_study(tmp_path)))
+    lr, dropout = axes(tables_of(load_record(tmp_path)))
     assert (lr.scale, lr.low, lr.high) == ("log", 1e-4, 1.0)
     assert (dropout.scale, dropout.low, dropout.high) == ("linear", 0.0, 0.5)
     assert lr.vega_scale()["type"] == "log"
@@ -111,9 +111,8 @@ def test_an_isolation_plot_has_every_value_of_a_list(values):
     )
     frame = frame.with_columns(column(of_trials).alias("k"))
     tables = Tables(frame, Objective(), space={"all": {"k": Choice(values)}})
-    charts, datasets = isolation_plots(tables, axes(tables))
-    (rows,) = datasets.values()
-    assert len(charts) == 1
+    (chart,) = isolation_plots(tables, axes(tables))
+    (rows,) = chart.data.values()
     assert [row["trials"] for row in rows] == [12 // len(values)] * len(values)
     assert sorted(row["best"] for row in rows) == [1.0 + place for place in range(len(values))]
 
@@ -124,7 +123,8 @@ def test_an_isolation_plot_has_its_dots_at_the_best_trials(scale):
     frame = pl.DataFrame({"trial": range(32), "arm": "all", "status": "complete", "k": values})
     frame = frame.with_columns(objective=(pl.col("k") - 0.3).abs())
     tables = Tables(frame, Objective(), space={"all": {"k": Float(0.01, 0.99, scale)}})
-    (rows,) = isolation_plots(tables, axes(tables))[1].values()
+    (chart,) = isolation_plots(tables, axes(tables))
+    (rows,) = chart.data.values()
     assert len(rows) > 1
     for row in rows:
         at = 1 - row["at"] if scale == "log_one_minus" else row["at"]

@@ -11,6 +11,7 @@ from playbook.analysis.rules import (
     best_step,
     boundary,
     clipping,
+    crashed,
     importance,
     infeasible,
     input_bound,
@@ -27,6 +28,7 @@ from playbook.analysis.tables import Tables
 SEVERITIES = ("problem", "advice", "info")
 
 QUESTIONS: tuple[Callable[[Tables], list[Finding]], ...] = (
+    crashed.find,
     boundary.find,
     stability_edge.find,
     infeasible.find,

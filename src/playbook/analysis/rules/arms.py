@@ -21,6 +21,7 @@ from playbook.analysis.finding import Finding
 from playbook.analysis.regret import Values, comparable, losses
 from playbook.analysis.rules.best_of_n import best_is
 from playbook.analysis.tables import Tables
+from playbook.text import listed
 
 BEYOND_LUCK = 0.975
 FEWEST = 6
@@ -121,9 +122,9 @@ def find(tables: Tables) -> list[Finding]:
     rest = [each.other for each in compared if each.verdict == "cannot tell"]
     message = f"The best trial is of {best.best} ({tables.objective.metric} {best.best_objective:.4g})."
     if beaten:
-        message += f" That arm is better than {_list(beaten)} beyond what the luck of a search explains."
+        message += f" That arm is better than {listed(beaten)} beyond what the luck of a search explains."
     if rest:
-        message += f" Against {_list(rest)} it cannot be told: half of the trials could have turned the order."
+        message += f" Against {listed(rest)} it cannot be told: half of the trials could have turned the order."
     message += " Seeds are another matter: retrain before adopting (B11)."
     evidence = {
         "arms": rows.to_dicts(),
@@ -131,8 +132,3 @@ def find(tables: Tables) -> list[Finding]:
         "beyond_luck": BEYOND_LUCK,
     }
     return [Finding("arms", "info", "B3", message, trials=tuple(rows["trial"].drop_nulls()), evidence=evidence)]
-
-
-def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,7 +1,7 @@
 """When in training were the trials best? Always early: far too many steps. Always late: maybe too few (C2).
 
-A histogram of `numbers` is the picture of it. The verdicts are about the better trials of each arm: a learning rate
-that is too low is best at its last step however many there are.
+A histogram of `best_step_shares` is the picture of it. The verdicts are about the better trials of each arm: a
+learning rate that is too low is best at its last step however many there are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ P_VALUE = 0.01
 P_SURE = 1e-4
 
 
-def numbers(tables: Tables) -> pl.DataFrame:
+def best_step_shares(tables: Tables) -> pl.DataFrame:
     """A row a trial with an objective: `best_step`, `steps` (its last evaluation's) and `share` (of one in the other).
 
     The best step is that of the objective's curve, first of equals, or the trial's own where there is no curve.
@@ -58,7 +58,9 @@ def numbers(tables: Tables) -> pl.DataFrame:
 
 def find(tables: Tables) -> list[Finding]:
     """At most one finding an arm."""
-    return [found for arm, rows in best_first(tables, numbers(tables)) if (found := _of_arm(tables, arm, rows))]
+    return [
+        found for arm, rows in best_first(tables, best_step_shares(tables)) if (found := _of_arm(tables, arm, rows))
+    ]
 
 
 def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:

@@ -18,28 +18,28 @@ MOST_ARMS = 12
 WIDTH, HEIGHT = 300, 200
 
 
-def best_of_n_plots(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
-    """A box plot for each arm, and a chart of all their expectations where there are several; with their data."""
+def best_of_n_plots(tables: Tables) -> list[Chart]:
+    """A box plot for each arm, and a chart of all their expectations where there are several."""
     boxes = {arm: _boxes(tables, arm) for arm in tables.arms[:MOST_ARMS]}
     boxes = {arm: table for arm, table in boxes.items() if len(table) > 1}
-    charts, datasets = [], {}
+    charts = []
     if len(boxes) > 1:
         rows = pl.concat([table.with_columns(pl.lit(arm).alias("arm")) for arm, table in boxes.items()])
-        datasets["best_of_n"] = rows.to_dicts()
         specification = _expectations(tables, rows).to_dict()
         caption = "The expected best of n trials, without replacement (exact). Infeasible trials count as the worst."
-        charts.append(Chart("best_of_n", "Expected best of n trials", "enough", specification, caption))
+        data = {"best_of_n": rows.to_dicts()}
+        charts.append(Chart("best_of_n", "Expected best of n trials", "enough", specification, caption, data))
     for place, (arm, table) in enumerate(boxes.items()):
         name = "best_of_n" if len(boxes) == 1 else f"best_of_n_{place}"
-        datasets[name] = table.to_dicts()
         specification = _box_plot(tables, name, table, colour_of(list(tables.arms).index(arm))).to_dict()
         title = "Best of n trials" if len(boxes) == 1 else f"Best of n trials, {arm}"
         caption = (
             "Box: the middle half of studies of n trials drawn from these; whiskers: 5 % to 95 %; line: the"
             " expectation. Exact, not simulated."
         )
-        charts.append(Chart(name, title, "enough", specification, caption if place == 0 else ""))
-    return charts, datasets
+        data = {name: table.to_dicts()}
+        charts.append(Chart(name, title, "enough", specification, caption if place == 0 else "", data))
+    return charts
 
 
 def _boxes(tables: Tables, arm: str) -> pl.DataFrame:

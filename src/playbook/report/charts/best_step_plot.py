@@ -1,30 +1,27 @@
-"""Where retrospective selection finds the best step of each trial (C2)."""
+"""Where retrospective selection finds the best step of each trial (C2): the numbers behind `rules/best_step`."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import altair as alt
 import polars as pl
 
+from playbook.analysis.rules.best_step import EARLY, LATE, best_step_shares
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axis_plots import arm_colour
 from playbook.report.charts.chart import Chart
 from playbook.report.charts.palette import INFEASIBLE, QUIET, colour_of
 
 BINS = 20
-EARLY, LATE = 0.1, 0.75
 WIDTH, HEIGHT = 460, 200
 
 
-def best_step_plot(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
-    """The histogram of best steps, as shares of a trial's steps; nothing where no trial says."""
-    ranked = tables.ranked()
-    last = tables.max_steps or tables.curves["step"].max()
-    if not isinstance(last, int) or last < 1 or not len(ranked.drop_nulls("best_step")):
-        return [], {}
-    bins = (pl.col("best_step") * BINS // last).clip(0, BINS - 1)
-    counts = ranked.drop_nulls("best_step").group_by("arm", bins.alias("bin")).agg(count=pl.len()).sort("arm", "bin")
+def best_step_plot(tables: Tables) -> list[Chart]:
+    """The histogram of best steps, each as a share of its own trial's steps; nothing where no trial says."""
+    shares = best_step_shares(tables).join(tables.trials.select("trial", "arm"), on="trial")
+    if not len(shares):
+        return []
+    bins = (pl.col("share") * BINS + 1e-9).floor().cast(pl.Int64()).clip(0, BINS - 1)
+    counts = shares.group_by("arm", bins.alias("bin")).agg(count=pl.len()).sort("arm", "bin")
     to = pl.col("count").cum_sum().over("bin")  # an arm on top of the other
     rows = counts.with_columns(
         begin=pl.col("bin") / BINS, end=(pl.col("bin") + 0.92) / BINS, bottom=to - pl.col("count"), top=to
@@ -64,5 +61,5 @@ def best_step_plot(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[str
         "Shaded: the first 10 % (far too many steps, if the best are always there) and the last 25 %"
         " (maybe too few, if consistently there)."
     )
-    chart = Chart("best_step", "Best step of each trial", "steps", specification, caption, wide=True)
-    return [chart], {"best_step": rows, "best_step_zones": zones}
+    data = {"best_step": rows, "best_step_zones": zones}
+    return [Chart("best_step", "Best step of each trial", "steps", specification, caption, data, wide=True)]

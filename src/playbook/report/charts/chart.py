@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from playbook.report.charts.palette import INK, theme
@@ -22,8 +22,9 @@ LONGEST_NAME = 100
 class Chart:
     """A Vega-Lite specification with the text that belongs under it.
 
-    `name` is that of its SVG file; `section` says where on the page it stands. `trials_at` names the columns of a
-    trial that are its place in the plane: a brush there selects trials.
+    `name` is that of its SVG file; `section` says where on the page it stands. `data` has the data sets that are its
+    own, by name; it may name others, which charts share: the trials, and the curves. `trials_at` names the columns of
+    a trial that are its place in the plane: a brush there selects trials.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Chart:
     section: str
     specification: Mapping[str, Any]
     caption: str = ""
+    data: Mapping[str, Rows] = field(default_factory=dict)
     trials_at: tuple[str, str] | None = None
     wide: bool = False
 

@@ -6,7 +6,6 @@ error of validation and of training, or the losses.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from playbook.analysis.tables import Tables
 from playbook.report.charts.chart import Chart
 from playbook.report.charts.objective_axis import LOG_RATIO
 from playbook.report.charts.palette import INK, QUIET, colour_of
-from playbook.report.charts.thinning import thin
+from playbook.report.charts.thinning import evenly, thin
 from playbook.report.charts.ticks import STEPS, number_axis
 
 MOST_POINTS = 180_000
@@ -64,7 +63,7 @@ def thinned_curves(tables: Tables, shown: Sequence[Family]) -> pl.DataFrame:
         ranked = [trial for trial in tables.ranked()["trial"].to_list() if trial in set(trials)]
         best = ranked[: most_trials // 2]
         left = [trial for trial in trials if trial not in set(best)]
-        best += left[:: math.ceil(len(left) / (most_trials - len(best)))]
+        best += evenly(left, most_trials - len(best))
         curves = curves.filter(pl.col("trial").is_in(best))
         trials = best
     each = MOST_POINTS // max(1, len(trials) * len(wanted))

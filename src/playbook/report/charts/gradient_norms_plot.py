@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from playbook.analysis.rules.clipping import PERCENTILE, threshold
 from playbook.analysis.tables import Tables
 from playbook.report.charts.chart import Chart
 from playbook.report.charts.palette import INK, colour_of
@@ -15,25 +16,25 @@ from playbook.report.charts.ticks import STEPS, number_axis
 
 POINTS = 600
 BINS = 40
-PERCENTILE = 0.9
 WIDTH, HEIGHT = 460, 200
 
 
-def gradient_norms_plots(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
-    """Both charts of the best trial of all, if its steps are known, with their data."""
+def gradient_norms_plots(tables: Tables) -> list[Chart]:
+    """Both charts of the best trial of all, if its steps are known."""
     for trial in tables.ranked()["trial"].head(1):
         norms = _norms(tables.steps[trial]) if trial in tables.steps else pl.DataFrame()
         if len(norms) > 1:
             return _charts(tables, trial, norms)
-    return [], {}
+    return []
 
 
-def _charts(tables: Tables, trial: int, norms: pl.DataFrame) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
-    tenth = float(norms["grad_norm"].quantile(PERCENTILE) or 0.0)
-    thresholds = [{"value": float(f"{tenth:.4g}"), "label": f"90th percentile: {tenth:.3g}"}]
+def _charts(tables: Tables, trial: int, norms: pl.DataFrame) -> list[Chart]:
+    thresholds = []
+    if (proposed := threshold(norms["grad_norm"])) is not None:
+        thresholds.append({"value": proposed, "label": f"{PERCENTILE}th percentile: {proposed:g}"})
     if tables.clip_norm is not None:
         thresholds.append({"value": tables.clip_norm, "label": f"clip_norm={tables.clip_norm:g}"})
-    datasets = {
+    data = {
         "grad_norms": thin(norms.with_columns(trial=trial), ["trial"], "grad_norm", POINTS).to_dicts(),
         "grad_norm_counts": _histogram(norms),
         "grad_norm_thresholds": thresholds,
@@ -65,12 +66,11 @@ def _charts(tables: Tables, trial: int, norms: pl.DataFrame) -> tuple[list[Chart
     upright = thresholds_of.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1.5).encode(x="value:Q")
     histogram = alt.layer(bars, upright).properties(width=WIDTH, height=HEIGHT)
     caption = "Dashed: the norm that a tenth of its steps exceed, a sensible clip_norm where clipping is wanted."
+    norm, counts = "gradient_norms", "gradient_norms_histogram"
     return [
-        Chart(
-            "gradient_norms", f"Trial {trial}, step by step", "gradients", against_step.to_dict(), caption, wide=True
-        ),
-        Chart("gradient_norms_histogram", "How often it is how large", "gradients", histogram.to_dict(), wide=True),
-    ], datasets
+        Chart(norm, f"Trial {trial}, step by step", "gradients", against_step.to_dict(), caption, data, wide=True),
+        Chart(counts, "How often it is how large", "gradients", histogram.to_dict(), data=data, wide=True),
+    ]
 
 
 def _norms(steps: pl.DataFrame) -> pl.DataFrame:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 
 from playbook.analysis.rules.importance import METHOD, importance
@@ -16,7 +14,7 @@ MOST_ARMS = 6
 WIDTH = 460
 
 
-def importance_plot(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
+def importance_plot(tables: Tables) -> list[Chart]:
     """Bars, an arm's in its colour; nothing where no arm has the trials to tell."""
     found = [each for arm in tables.arms[:MOST_ARMS] for each in importance(tables, arm)]
     rows = [
@@ -24,7 +22,7 @@ def importance_plot(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[st
         for each in found
     ]
     if not rows:
-        return [], {}
+        return []
     keys = list(dict.fromkeys(each.key for each in sorted(found, key=lambda each: -each.share)))
     arms = len({each.arm for each in found})
     y = alt.Y("key:N", title=None, sort=keys, axis=alt.Axis(labelLimit=180))
@@ -50,6 +48,5 @@ def importance_plot(tables: Tables) -> tuple[list[Chart], dict[str, list[dict[st
         " Pale: not to be told from chance. What hyperparameters do only together is in none."
     )
     specification = encoded.properties(width=WIDTH, height=height).to_dict()
-    return [Chart("importance", "Importance of hyperparameters", "steps", specification, caption, wide=True)], {
-        "importance": rows
-    }
+    data = {"importance": rows}
+    return [Chart("importance", "Importance of hyperparameters", "steps", specification, caption, data, wide=True)]

@@ -24,10 +24,9 @@ HALF = 0.35
 """Half the width of a choice's mark."""
 
 
-def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> tuple[list[Chart], dict[str, list[dict[str, Any]]]]:
-    """A chart for every axis with two values or buckets that trials lie in, with their data."""
+def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> list[Chart]:
+    """A chart for every axis with two values or buckets that trials lie in."""
     charts: list[Chart] = []
-    datasets: dict[str, list[dict[str, Any]]] = {}
     for axis in axes:
         if axis.key in tables.repeat:
             continue
@@ -38,10 +37,10 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> tuple[list[Chart], 
         if sum(row["best"] is not None for row in rows) < 2:
             continue
         name = f"isolation_{len(charts)}"
-        datasets[name] = rows
         specification = _isolation_plot(tables, axis, name, rows).to_dict()
-        charts.append(Chart(f"isolation_{file_name(axis.title)}", axis.title, "isolation", specification))
-    return charts, datasets
+        file = f"isolation_{file_name(axis.title)}"
+        charts.append(Chart(file, axis.title, "isolation", specification, data={name: rows}))
+    return charts
 
 
 def _drawn(axis: Axis, row: dict[str, Any], of_best: Value) -> list[dict[str, Any]]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import polars as pl
+
+Item = TypeVar("Item")
+
+
+def evenly(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """At most `most` of the items, evenly chosen, in their order."""
+    return items[:: max(1, math.ceil(len(items) / most))]
 
 
 def thin(table: pl.DataFrame, by: Sequence[str], value: str, most: int) -> pl.DataFrame:

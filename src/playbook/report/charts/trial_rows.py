@@ -9,10 +9,7 @@ from typing import Any
 from playbook.analysis.tables import NUM_BEST, Tables
 from playbook.report.charts.axes import Axis, settings_of
 from playbook.report.charts.objective_axis import ObjectiveAxis
-from playbook.validation import show
-
-LONGEST = 60
-"""Characters of a value in a sentence, a table or a tooltip."""
+from playbook.text import brief
 
 
 def trial_rows(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -> list[dict[str, Any]]:
@@ -48,14 +45,6 @@ def trial_rows(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -
 def num_best(tables: Tables) -> int:
     """How many trials are stars: few in a small study, so that a star means something."""
     return max(1, min(NUM_BEST, len(tables.ranked()) // 4))
-
-
-def brief(value: Any) -> str:
-    """A value to read, not to type: four digits are enough, and the beginning of a long text."""
-    if isinstance(value, float) and not isinstance(value, bool):
-        return f"{1 - float(f'{1 - value:.4g}'):.10g}" if 0.9 < value < 1 else f"{value:.4g}"
-    text = show(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _tip(tables: Tables, row: Mapping[str, Any], value: float | None, settings: Mapping[str, Any]) -> str:

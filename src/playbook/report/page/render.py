@@ -21,11 +21,11 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from playbook.analysis.external import NAME
-from playbook.report.charts.all_charts import Charts
+from playbook.report.charts import ReportCharts
 from playbook.report.charts.palette import colour_of, theme
-from playbook.report.charts.trial_rows import brief
 from playbook.report.content import Contents
 from playbook.study.design import ONLY_ARM
+from playbook.text import brief, duration
 
 _HERE = Path(__file__).parent
 MOST_NEXT = 5
@@ -55,7 +55,7 @@ SECTIONS = {
 """The sections with charts, in order; those of `Chart.section`."""
 
 
-def render(contents: Contents, charts: Charts, made_from: str) -> str:
+def render(contents: Contents, charts: ReportCharts, made_from: str) -> str:
     """The page. `made_from` names its inputs; it can be read from the first lines of the file."""
     vega, js = _vega(), (_HERE / "page.js").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -72,7 +72,7 @@ def render(contents: Contents, charts: Charts, made_from: str) -> str:
     )
 
 
-def _page(contents: Contents, charts: Charts) -> dict[str, Any]:
+def _page(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
     """What the template shows."""
     shown: list[dict[str, Any]] = [
         {
@@ -153,12 +153,12 @@ def _numbers(contents: Contents) -> list[tuple[str, str, str]]:
     if tables.chance is not None:
         found.append((brief(tables.chance), f"{tables.objective.metric} at chance", ""))
     if "seconds" in tables.trials.columns and (seconds := tables.trials["seconds"].drop_nulls()).len():
-        found.append((_duration(float(seconds.sum())), "of training", ""))
+        found.append((duration(float(seconds.sum())), "of training", ""))
     return found
 
 
-def _data(contents: Contents, charts: Charts) -> dict[str, Any]:
-    """What `page.js` reads."""
+def _data(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
+    """What `page.js` draws and lists: its `data`, whose keys are these."""
     tables = contents.tables
     return {
         "objective": tables.objective.metric,
@@ -185,15 +185,15 @@ def _data(contents: Contents, charts: Charts) -> dict[str, Any]:
     }
 
 
-def _trials(contents: Contents, charts: Charts) -> dict[str, Any]:
+def _trials(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
     """The trials as columns, so that a name is there once and not ten thousand times."""
     tables = contents.tables
     trials = tables.trials
     arm = {name: place for place, name in enumerate(tables.arms)}
     fields: dict[str, list[Any]] = {}
-    for name in charts.rows[0] if charts.rows else ("trial",):
+    for name in charts.trials[0] if charts.trials else ("trial",):
         if name != "tip":
-            fields[name] = [row[name] for row in charts.rows]
+            fields[name] = [row[name] for row in charts.trials]
     fields["arm"] = [arm[name] for name in trials["arm"]]
     if "reason" in trials.columns and trials["reason"].drop_nulls().len():
         fields["reason"] = trials["reason"].to_list()
@@ -280,10 +280,3 @@ def _number(text: str) -> float | str:
     except ValueError:
         return text
     return value if math.isfinite(value) else text
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"

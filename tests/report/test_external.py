@@ -9,7 +9,8 @@ import pytest
 from command import ROOT, python
 
 from playbook.errors import InputError
-from playbook.report.external_report import name_of, outside_contents, outside_tables, write_outside
+from playbook.report.external import external_contents, external_tables, name_of
+from playbook.report.files import write_report
 from playbook.study.design import Objective
 from playbook.study.space import Choice, Float
 
@@ -27,10 +28,10 @@ def test_curves_alone_are_enough(tmp_path):
     text = "".join(f"{trial},{step},val/loss,{value}\n" for trial, step, value in rows)
     curves = write(tmp_path, "curves.csv", f"trial,step,metric,value\n{text}")
     space = write(tmp_path, "space.yaml", "lr: {min: 1e-3, max: 10, scale: log}\n")
-    tables = outside_tables(trials, curves, space, LOSS)
+    tables = external_tables(trials, curves, space, LOSS)
     assert tables.space == {"all": {"lr": Float(1e-3, 10.0, "log")}}
     assert tables.ranked()["trial"].to_list()[0] == 1
-    page = write_outside(outside_contents(tables, "mine", tmp_path), [trials, curves], tmp_path / "report")
+    page = write_report(external_contents(tables, "mine", tmp_path), tmp_path / "report")
     assert page.exists()
     assert (tmp_path / "report" / "curves_loss.svg").exists()
     assert "Trial 1 is the best with lr=0.2" in page.read_text()
@@ -48,12 +49,12 @@ def lrs() -> list[float]:
 
 
 def test_commands_only_where_the_keys_are_ours(tmp_path):
-    tables = outside_tables(edge(tmp_path), None, None, Objective("objective", "min"))
-    ours = outside_contents(tables, "edge", tmp_path, lambda words: [each[:3] for each in words] == ["lr="])
+    tables = external_tables(edge(tmp_path), None, None, Objective("objective", "min"))
+    ours = external_contents(tables, "edge", tmp_path, lambda words: [each[:3] for each in words] == ["lr="])
     (at,) = [place for place, finding in enumerate(ours.findings) if finding.code == "space_boundary"]
     assert "lr=tag(log,interval(" in ours.next[at][0]
     assert ours.notes
-    theirs = outside_contents(tables, "edge", tmp_path, lambda words: False)
+    theirs = external_contents(tables, "edge", tmp_path, lambda words: False)
     assert all(commands == () for commands in theirs.next)
 
 
@@ -64,7 +65,9 @@ def test_the_command_line(tmp_path):
     assert done.stdout.splitlines()[-1] == "report/index.html"
     codes = {finding["code"] for finding in json.loads((tmp_path / "report" / "findings.json").read_text())}
     assert "space_boundary" in codes
-    refused = python(str(ROOT / "scripts" / "report.py"), "trials=edge.csv", "objective=min", folder=tmp_path)
+    report = json.loads((tmp_path / "report" / "findings.json").read_text())
+    assert any("python train.py -m" in command for finding in report for command in finding["next"])  # lr is ours
+    refused = python("-m", "playbook.report", "trials=edge.csv", "objective=min", folder=tmp_path)
     assert (refused.returncode, refused.stderr) == (2, "error: objective=min: allowed is a block of keys\n")
 
 
@@ -93,7 +96,7 @@ def test_a_bad_file_is_a_clear_line(tmp_path, trials, curves, space, line):
     ]
     assert files[0] is not None
     with pytest.raises(InputError) as error:
-        outside_tables(files[0], files[1], files[2], LOSS)
+        external_tables(files[0], files[1], files[2], LOSS)
     assert line in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -103,7 +106,7 @@ def test_a_space_in_each_of_its_forms(tmp_path):
     space = write(
         tmp_path, "space.yaml", "a: 'interval(0, 1)'\nb: [relu, gelu]\nc: {min: 0, max: 0.999, scale: log_one_minus}\n"
     )
-    found = outside_tables(trials, None, space, LOSS).space["all"]
+    found = external_tables(trials, None, space, LOSS).space["all"]
     assert found == {
         "a": Float(0.0, 1.0),
         "b": Choice(("relu", "gelu")),
@@ -130,33 +133,33 @@ def test_a_space_in_each_of_its_forms(tmp_path):
 )
 def test_there_is_a_page_whatever_the_trials(tmp_path, text, said):
     trials = write(tmp_path, "trials.csv", text)
-    contents = outside_contents(outside_tables(trials, None, None, LOSS), name_of(trials), tmp_path)
-    page = write_outside(contents, [trials], tmp_path / "report").read_text()
+    contents = external_contents(external_tables(trials, None, None, LOSS), name_of(trials), tmp_path)
+    page = write_report(contents, tmp_path / "report").read_text()
     assert said in page
     assert "a</script>" not in page
 
 
 def test_a_report_that_cannot_be_made_leaves_nothing_behind(tmp_path, monkeypatch):
     trials = write(tmp_path, "trials.csv", "trial,lr,objective\n0,0.1,1\n1,0.2,2\n")
-    contents = outside_contents(outside_tables(trials, None, None, LOSS), "mine", tmp_path)
-    monkeypatch.setattr("playbook.report.study_report.render", lambda *given: 1 / 0)
+    contents = external_contents(external_tables(trials, None, None, LOSS), "mine", tmp_path)
+    monkeypatch.setattr("playbook.report.files.render", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_outside(contents, [trials], tmp_path / "report")
+        write_report(contents, tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_line(tmp_path):
     trials = write(tmp_path, "trials.csv", "trial,lr,objective\n0,0.1,1\n1,0.2,2\n")
-    contents = outside_contents(outside_tables(trials, None, None, LOSS), "mine", tmp_path)
+    contents = external_contents(external_tables(trials, None, None, LOSS), "mine", tmp_path)
     with pytest.raises(InputError, match=r"out_dir=.*trials\.csv: the report cannot be written there"):
-        write_outside(contents, [trials], trials)
+        write_report(contents, trials)
 
 
 def test_hyperparameters_of_like_names_have_files_of_their_own(tmp_path):
     rows = "".join(f"{n},{n},{n * n},{-n},{n}\n" for n in range(12))
     trials = write(tmp_path, "trials.csv", f"trial,a b,a_b,A b,objective\n{rows}")
-    contents = outside_contents(outside_tables(trials, None, None, LOSS), "mine", tmp_path)
-    write_outside(contents, [trials], tmp_path / "report")
+    contents = external_contents(external_tables(trials, None, None, LOSS), "mine", tmp_path)
+    write_report(contents, tmp_path / "report")
     for kind in ("axis", "isolation"):
         assert len({path.name.lower() for path in (tmp_path / "report").glob(f"{kind}_*.svg")}) == 3
 
@@ -169,8 +172,8 @@ def test_a_thousand_trials_with_curves_are_a_light_page(tmp_path):
     metrics = ("val/error", "val/loss", "train/error", "train/eval_loss")
     rows = (f"{n},{s},{m},{rng.random():.8f}\n" for n in range(1000) for m in metrics for s in range(0, 4000, 20))
     curves = write(tmp_path, "curves.csv", "trial,step,metric,value\n" + "".join(rows))
-    tables = outside_tables(trials, curves, None, Objective("val/error", "min"))
-    page = write_outside(outside_contents(tables, "large", tmp_path), [trials], tmp_path / "report")
+    tables = external_tables(trials, curves, None, Objective("val/error", "min"))
+    page = write_report(external_contents(tables, "large", tmp_path), tmp_path / "report")
     assert page.stat().st_size < 5_000_000
 
 
@@ -182,5 +185,5 @@ def test_a_study_is_called_by_its_file():
 def test_a_list_of_numbers_in_a_space_is_one_of_numbers(tmp_path):
     trials = write(tmp_path, "t.csv", "trial,lr,norm,objective\n0,1e-5,1,0.3\n1,1e-4,batch,0.2\n2,1e-3,layer,0.1\n")
     space = write(tmp_path, "space.yaml", "lr: [1e-5, 1e-4, 1e-3]\nnorm: ['1', batch, layer]\n")
-    found = outside_tables(trials, None, space, LOSS).space["all"]
+    found = external_tables(trials, None, space, LOSS).space["all"]
     assert found == {"lr": Choice((1e-5, 1e-4, 1e-3)), "norm": Choice(("1", "batch", "layer"))}

@@ -6,11 +6,14 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import yaml
+from rich.console import Console
 
 from playbook.analysis.external import from_frames
+from playbook.analysis.metrics import direction
 from playbook.analysis.rejudge import By, rejudge
 from playbook.analysis.rules import findings
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
@@ -18,7 +21,9 @@ from playbook.errors import InputError, one_line
 from playbook.report.answer import answer
 from playbook.report.commands import Commands
 from playbook.report.content import Contents
-from playbook.report.study_report import write_contents
+from playbook.report.files import write_report
+from playbook.report.freshness import REPORT
+from playbook.report.terminal import show
 from playbook.study.design import Design, Objective
 from playbook.study.overrides import as_override, read_dimension
 from playbook.study.space import Dimension
@@ -28,7 +33,46 @@ UNNAMED = "objective"
 HEADERS = {"trials": "trial,lr,objective", "curves": ",".join(CURVE_COLUMNS)}
 
 
-def outside_tables(
+def external_report(
+    trials: str | Path,
+    *,
+    curves: str | Path | None = None,
+    space: str | Path | None = None,
+    metric: str | None = None,
+    mode: Literal["min", "max"] | None = None,
+    by: By = "best",
+    out_dir: str | Path | None = None,
+    runs_here: Callable[[Sequence[str]], bool] = lambda overrides: False,
+    console: Console | None = None,
+) -> Path:
+    """Write the report of trials from anywhere, print its summary, and return the path of its page.
+
+    `trials` is a CSV file with `trial`, the hyperparameters, and `objective` or curves, `curves` one with
+    `trial,step,metric,value`, and `space` a YAML file `name: {min, max, scale}` or `name: [choices]`. `metric` names
+    the objective, `mode` says whether less or more of it is better where its name does not. `out_dir` is `report`
+    beside the trials unless it is given. `runs_here` says whether overrides are those of a trial of this template.
+
+    Raises:
+        InputError: a file is missing, cannot be read, or lacks what is needed; or `out_dir` cannot be written.
+    """
+    named = {"trials": trials, "curves": curves, "space": space}
+    files = {name: Path(given) for name, given in named.items() if given is not None}
+    for name, path in files.items():
+        if not path.is_file():
+            raise InputError(f"{name}={path}: there is no such file")
+    if metric is None and mode is None:
+        raise InputError("objective.mode: is less of the objective better, or more? add objective.mode=min or max")
+    objective = Objective(metric or UNNAMED, mode or direction(metric or UNNAMED))
+    tables = external_tables(files["trials"], files.get("curves"), files.get("space"), objective, by)
+    folder = files["trials"].parent / REPORT if out_dir is None else Path(out_dir)
+    contents = external_contents(tables, name_of(files["trials"]), folder, runs_here)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files.values()))
+    page = write_report(contents, folder, digest.hexdigest()[:16])
+    show(contents, console)
+    return page
+
+
+def external_tables(
     trials: Path, curves: Path | None, space: Path | None, objective: Objective, by: By = "best"
 ) -> Tables:
     """The tables of the files.
@@ -41,13 +85,12 @@ def outside_tables(
     return rejudge(tables, objective.metric, objective.mode, by=by) if by != "best" else tables
 
 
-def outside_contents(
-    tables: Tables, name: str, folder: Path, runs_here: Callable[[Sequence[str]], bool] = lambda words: False
+def external_contents(
+    tables: Tables, name: str, folder: Path, runs_here: Callable[[Sequence[str]], bool] = lambda overrides: False
 ) -> Contents:
     """What the report says.
 
-    `runs_here` says whether the words of a trial are settings of this template too: then there are commands, with the
-    data and the model of the defaults.
+    Where `runs_here`, there are commands, with the data and the model of the defaults.
     """
     found = tuple(findings(tables))
     design = _design(tables, name)
@@ -71,14 +114,6 @@ def outside_contents(
         notes=notes,
         caveats=["The trials were run elsewhere: what was fixed in them, and how they were chosen, is not known here."],
     )
-
-
-def write_outside(contents: Contents, files: Sequence[Path], out_dir: Path) -> Path:
-    """Write the report; the path of the page."""
-    found = hashlib.sha256()
-    for path in files:
-        found.update(path.read_bytes())
-    return write_contents(contents, out_dir, found.hexdigest()[:16])
 
 
 def name_of(trials: Path) -> str:
