@@ -6,6 +6,7 @@ worker of joblib or in a cluster job is started in the same way; and when one of
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -51,6 +52,9 @@ def run_ranks(
         CrashError: a process was killed; the others have been ended.
         ProcessRaisedException: a process raised; its traceback is in the message, and the others have been ended.
     """
+    if multiprocessing.get_start_method() == "loky":
+        # joblib's processes tell those that they start to use its own way to start a process, which these do not know.
+        multiprocessing.set_start_method("spawn", force=True)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     spawned = (world_size, address, lock, work, arguments)
     context = start_processes(  # type: ignore[no-untyped-call]
