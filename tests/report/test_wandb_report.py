@@ -69,3 +69,22 @@ def test_its_trouble_is_a_line(tmp_path, offline, monkeypatch, capsys):
     assert report(mirrored_study(tmp_path / "plain")).exists()
     said = capsys.readouterr().err.splitlines()
     assert said == ["warning: W&B does not show this report (the server is on fire); the files are complete"]
+
+
+def test_what_cannot_be_shown_takes_nothing_else_with_it(tmp_path, offline, monkeypatch, capsys):
+    folder = mirrored_study(tmp_path / "plain")
+
+    class Broken(wandb.Table):
+        def __init__(self, **_):
+            raise ValueError("too\nlarge")
+
+    monkeypatch.setattr(wandb, "Table", Broken)
+    page = report(folder)
+    wandb.teardown()
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["warning: W&B does not show this report (findings: too large); the files are complete"]
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    run = read_wandb_file(path)
+    logged = {key.removesuffix("/_type") for row in run.history for key in row}
+    assert {"report", *(f"charts/{svg.stem}" for svg in page.parent.glob("*.svg"))} <= logged
+    assert run.summary["answer"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -35,7 +36,7 @@ def show(contents: Contents, console: Console | None = None) -> None:
     answer = Text(contents.answer)
     commands = _next(contents)
     used = sum(len(each.wrap(console, width)) for each in (head, answer))
-    used += sum(-(-(len(command) + 2) // width) for command in commands) + (1 if commands else 0)
+    used += sum(math.ceil((len(command) + 2) / width) for command in commands) + (1 if commands else 0)
     said = _findings(contents.findings, console, MOST_LINES - used - 2)
     for each in (head, answer, Text(), *said):
         console.print(each)
