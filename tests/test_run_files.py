@@ -197,7 +197,7 @@ def test_a_table_that_is_not_what_was_written_is_refused(tmp_path: Path, damage:
 
 def test_a_row_of_text_is_one_line(tmp_path: Path) -> None:
     (tmp_path / EVALS).write_text("step,metric,value\nzero,val/error,half\n")
-    with pytest.raises(InputError, match=r"evals.csv cannot be read as the table of a run: [^\n]+$"):
+    with pytest.raises(InputError, match=r"evals.csv cannot be read as evals [^\n]+overwrite=true$"):
         read_table(tmp_path, EVALS)
 
 

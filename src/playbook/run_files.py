@@ -172,13 +172,15 @@ def read_table(folder: Path, name: str) -> pl.DataFrame:
     if result is not None and result.tables is not None:
         Table(folder, name, Mark(*result.tables[name])).check()
     data = _whole_rows(path.read_bytes()) if path.exists() else b""
-    if not data:
+    if not data and (result is None or not path.exists()):
         return pl.DataFrame(schema=schema)
     try:
         return pl.read_csv(data, schema=schema)
-    except pl.exceptions.PolarsError as error:
-        reason = one_line(str(error).splitlines()[0])
-        raise InputError(f"{path} cannot be read as the table of a run: {reason}") from None
+    except pl.exceptions.PolarsError as error:  # it shows what it could not read, which may be all of a file
+        reason = ascii(one_line(error)[:200])
+        raise InputError(
+            f"{path} cannot be read as {path.stem} ({reason}); put the file back, or train again with overwrite=true"
+        ) from None
 
 
 def write_result(folder: Path, result: Result) -> None:
