@@ -144,6 +144,18 @@ def test_a_task_of_three_methods_trains_and_is_read_back(least) -> None:
 
 
 @pytest.mark.parametrize(
+    ("targets", "rows"),
+    [
+        (torch.tensor([[1.0, 2.0], [0.0, 0.5]]), [("1 2", "3 2", 1.0), ("0 0.5", "0 1.5", 0.5)]),
+        (torch.tensor([1, 0]), [("1", "3 2", None), ("0", "0 1.5", None)]),  # of another shape: no distance
+    ],
+)
+def test_what_is_kept_to_look_at(targets: Tensor, rows: list[tuple[str, str, float | None]]) -> None:
+    described = Least(torch.zeros(1, 2)).describe(torch.tensor([[3.0, 2.0], [0.0, 1.5]]), targets)
+    assert [(row[0], row[1], None if np.isnan(row[2]) else row[2]) for row in described] == rows
+
+
+@pytest.mark.parametrize(
     ("names", "words"), [(["rmse"], "rmse; error and loss are needed too"), (["error"], "error; loss is needed too")]
 )
 def test_a_task_without_error_or_loss_is_refused_before_anything_is_written(least, tmp_path, names, words) -> None:

@@ -1,7 +1,7 @@
 """What a model is asked to do. A fork's own task subclasses `Task`; an option in `conf/task/` names the class."""
 
-from playbook.tasks.base import Task
+from playbook.tasks.base import Task, TaskMetrics
 from playbook.tasks.classification import Classification, ClassificationMetrics
 from playbook.tasks.regression import Regression, RegressionMetrics
 
-__all__ = ["Classification", "ClassificationMetrics", "Regression", "RegressionMetrics", "Task"]
+__all__ = ["Classification", "ClassificationMetrics", "Regression", "RegressionMetrics", "Task", "TaskMetrics"]

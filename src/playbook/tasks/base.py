@@ -63,9 +63,11 @@ class Task(nn.Module):
         By default the numbers of both, and their mean distance where they have the same shape.
         """
         predictions, targets = self.predict(outputs).float().cpu(), targets.cpu()
-        distances = (predictions - targets).abs().flatten(1).mean(1) if predictions.shape == targets.shape else None
-        scores = [float("nan")] * len(targets) if distances is None else distances.numpy()
-        rows = zip(targets.tolist(), predictions.tolist(), scores, strict=True)
+        if predictions.shape == targets.shape:
+            scores = (predictions - targets).abs().reshape(len(targets), -1).mean(1)
+        else:
+            scores = torch.full((len(targets),), float("nan"))
+        rows = zip(targets.tolist(), predictions.tolist(), scores.numpy(), strict=True)
         return [(_numbers(target), _numbers(prediction), score) for target, prediction, score in rows]
 
     def chance(self, targets: Tensor) -> dict[str, float]:
