@@ -20,7 +20,7 @@ import vl_convert
 from rich.console import Console
 
 from playbook.analysis.rejudge import rejudge
-from playbook.analysis.rules import findings
+from playbook.analysis.rules import find_all
 from playbook.analysis.tables import Tables, conditions, tables_of
 from playbook.errors import InputError
 from playbook.report.answer import answer
@@ -71,7 +71,7 @@ def contents_of(study: Study, out_dir: Path, objective: Objective | None = None,
         wanted = objective or design.objective
         tables = rejudge(tables, wanted.metric, wanted.mode, by=by)
         design = replace(design, objective=wanted)
-    found = tuple(findings(tables))
+    found = tuple(find_all(tables))
     commands = Commands(
         study.design,
         study.file.n_trials,

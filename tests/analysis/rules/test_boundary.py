@@ -26,7 +26,7 @@ def test_an_optimum_outside_is_a_problem_with_the_wider_range_as_words(num_trial
     (found,) = find(study(num_trials, LR, lambda at: (at["lr"] + 0.3) ** 2, noise=0.01, mode=mode))
     assert (found.code, found.rule, found.severity, found.parameter) == ("space_boundary", "B5", "problem", "lr")
     assert found.evidence["end"] == "lower"
-    assert found.next[0].words == ("lr=tag(log,interval(1e-05,0.1))",)
+    assert found.next[0].changes == {"lr": Float(1e-5, 0.1, "log")}
 
 
 @pytest.mark.parametrize("num_trials", [8, 100, 10_000])
@@ -87,7 +87,7 @@ def test_grids_and_whole_numbers():
     space = {"model.width": grid, "lr": Choice((0.01, 0.1, 1.0, 10.0))}
     found = tables(loss, {"model.width": [r[0] for r in rows], "lr": [r[1] for r in rows]}, space)
     assert severities(found) == {("model.width", "upper"): "problem"}
-    assert find(found)[0].next[0].words == ("model.width=16,32,64,128,256,512,1024",)
+    assert find(found)[0].next[0].changes == {"model.width": Choice((16, 32, 64, 128, 256, 512, 1024))}
     whole = study(60, {"model.width": Int(16, 256, "log")}, lambda at: 1 - at["model.width"], noise=0.005)
     assert severities(whole) == {("model.width", "upper"): "problem"}
 

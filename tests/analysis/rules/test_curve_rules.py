@@ -25,7 +25,6 @@ from playbook.analysis.rules import (
 )
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.study.design import Objective
-from playbook.study.overrides import dimension_from_text
 from playbook.study.space import Choice, Float
 
 QUESTIONS = (
@@ -62,10 +61,10 @@ def test_overfitting_tells_where_it_was_best_and_proposes_to_regularise():
     values = tables.curve(best, "val/error")["value"].to_numpy() * tables.sign
     lowest = steps[np.nanargmin(np.where(np.abs(values) < 1e9, values, np.nan))]
     assert abs(evidence["best_step"] - lowest) < 0.35 * steps[-1]
-    assert found.next[0].words == ("optimizer.weight_decay=tag(log,interval(1e-05,0.1))",)
+    assert found.next[0].changes == {"optimizer.weight_decay": Float(1e-5, 0.1, "log")}
     searched = replace(tables, space={"all": {"optimizer.weight_decay": Float(1e-4, 1e-2, "log")}})
     again = only(overfitting.find(searched))
-    assert again.next[0].words == ("optimizer.weight_decay=tag(log,interval(0.0001,0.1))",)
+    assert again.next[0].changes == {"optimizer.weight_decay": Float(1e-4, 0.1, "log")}
     assert "optimizer.weight_decay" in again.message
 
 
@@ -102,10 +101,9 @@ def test_an_objective_on_training_data_cannot_overfit():
 
 def test_more_and_fewer_steps_are_proposed():
     longer = clear("improves")
-    assert only(still_improving.find(longer)).next[0].words == (f"max_steps={2 * longer.max_steps}",)
+    assert only(still_improving.find(longer)).next[0].changes == {"max_steps": 2 * longer.max_steps}
     shorter = clear("saturates")
-    word = only(saturated.find(shorter)).next[0].words[0]
-    assert 0.1 * shorter.max_steps < int(word.removeprefix("max_steps=")) < 0.7 * shorter.max_steps
+    assert 0.1 < only(saturated.find(shorter)).next[0].changes["max_steps"] / shorter.max_steps < 0.7
     assert only(saturated.find(replace(shorter, max_steps=None))).next == ()
 
 
@@ -217,7 +215,7 @@ def test_no_table_breaks_a_question_and_every_finding_can_be_written_down(data):
 def test_a_decay_that_is_there_is_not_proposed():
     tables = clear("noisy")
     (found,) = late_variance.find(tables)
-    assert [each.words for each in found.next] == [("schedule=linear",)]
+    assert [each.changes for each in found.next] == [{"schedule": "linear"}]
     for last, remedies in ((0.0, 0), (0.1, 1)):
         steps = {int(tables.ranked()["trial"][0]): pl.DataFrame({"step": [0, 1, 2], "lr": [0.05, 0.1, last]})}
         (found,) = late_variance.find(replace(tables, steps=steps))
@@ -231,8 +229,7 @@ def test_weight_decay_is_searched_farther_up_than_it_was():
     for searched, high in ((Choice((0.0, 0.001, 0.01)), 1.0), (Float(1e-4, 1e-2, "log"), 0.1), (None, 0.1)):
         space = {} if searched is None else {"optimizer.weight_decay": searched}
         (found,) = overfitting.find(replace(tables, space={arm: space}))
-        ((text,),) = (each.words for each in found.next)
-        wider = dimension_from_text(text.partition("=")[2], "optimizer.weight_decay")
+        wider = found.next[0].changes["optimizer.weight_decay"]
         assert (max(wider.values) if isinstance(wider, Choice) else wider.high) == high
 
 

@@ -23,8 +23,8 @@ def test_the_best_lr_is_just_below_the_unstable_ones(num_trials, mode):
     assert finding.evidence["unstable_above"] == pytest.approx(1e-4 * 1000**0.6, rel=0.6)
     sweep, warmup = finding.next
     assert (sweep.what, sweep.trial) == ("trial", finding.trials[0])
-    assert float(sweep.words[0].removeprefix("lr=")) == pytest.approx(2 * finding.evidence["best"], rel=1e-2)
-    assert warmup.words == ("warmup_steps=50",)
+    assert sweep.changes["lr"] == pytest.approx(2 * finding.evidence["best"], rel=1e-2)
+    assert warmup.changes == {"warmup_steps": 50}
 
 
 def test_far_below_them_is_nothing_and_neither_is_where_none_fail():

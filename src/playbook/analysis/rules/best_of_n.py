@@ -169,7 +169,7 @@ def _of_arm(tables: Tables, arm: str) -> list[Finding]:
         "falling": None if np.isnan(found.falling) else round(found.falling, 4),
     }
     total = 2 * len(tables.trials)
-    remedy = (Remedy((f"study.n_trials={total}",)),)
+    remedy = (Remedy({"study.n_trials": total}),)
     if found.verdict == "cannot tell":
         message = (
             f"{found.num_trials} trials, {found.feasible} of them feasible, cannot tell whether more would find better."

@@ -210,8 +210,6 @@ def find(tables: Tables) -> list[Finding]:
 
 
 def _finding(tables: Tables, arm: str, edge: Edge, severity: Severity) -> Finding:
-    from playbook.study.overrides import sweep_override
-
     dimension = tables.space[arm][edge.key]
     wider = widened(dimension, edge.end)
     assert wider is not None
@@ -249,7 +247,7 @@ def _finding(tables: Tables, arm: str, edge: Edge, severity: Severity) -> Findin
         parameter=edge.key,
         trials=(edge.trial,),
         evidence=evidence,
-        next=(Remedy((sweep_override(edge.key, wider),)),),
+        next=(Remedy({edge.key: wider}),),
     )
 
 

@@ -75,7 +75,7 @@ def _of_arm(arm: str, rows: pl.DataFrame) -> list[Finding]:
     percentile = f"the {PERCENTILE}th percentile of the unclipped norms"
     evidence = {"percentile": PERCENTILE, "trials": rows.to_dicts()}
     trials = tuple(rows["trial"].to_list())
-    remedy = (Remedy((f"clip_norm={proposed:g}",)),)
+    remedy = (Remedy({"clip_norm": proposed}),)
     found = []
     most = rows.filter(pl.col("clipped") > AGGRESSIVE)
     if rows["clipped"][0] > AGGRESSIVE or 2 * len(most) > len(rows):

@@ -173,8 +173,6 @@ def _where(tables: Tables, arm: str, failed: pl.Series) -> Threshold | None:
 
 def _narrower(tables: Tables, arm: str, where: Threshold) -> tuple[Remedy, ...]:
     """The study again without the region that fails, unless that leaves out the best trial or nearly everything."""
-    from playbook.study.overrides import sweep_override
-
     dimension, ranked = tables.space[arm][where.key], tables.ranked(arm)
     if not isinstance(dimension, Float) or not len(ranked):
         return ()
@@ -182,4 +180,4 @@ def _narrower(tables: Tables, arm: str, where: Threshold) -> tuple[Remedy, ...]:
     low, high = (dimension.low, end) if where.side == "above" else (end, dimension.high)
     if not low < float(ranked[where.key][0]) < high or dimension.position(high) - dimension.position(low) < 0.2:
         return ()
-    return (Remedy((sweep_override(where.key, Float(low, high, dimension.scale)),)),)
+    return (Remedy({where.key: Float(low, high, dimension.scale)}),)

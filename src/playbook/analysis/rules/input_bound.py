@@ -45,7 +45,7 @@ def find(tables: Tables) -> list[Finding]:
         f" {LARGE:.0%} or more). With data in memory, or more worker processes, training is faster and gives the same."
     )
     evidence = {"median_share": middle, "shares": {str(trial): shares[trial] for trial in waiting[:10]}}
-    remedy = Remedy(("data.in_memory=true",))
+    remedy = Remedy({"data.in_memory": True})
     return [
         Finding("input_bound", severity, "D1", message, trials=tuple(waiting[:10]), evidence=evidence, next=(remedy,))
     ]

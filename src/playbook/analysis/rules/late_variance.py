@@ -108,7 +108,7 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         "evaluations": few["evaluations"].to_list(),
     }
     trials = tuple(few["trial"].to_list())
-    remedies = () if decays else (Remedy(("schedule=linear",)),)
+    remedies = () if decays else (Remedy({"schedule": "linear"}),)
     return Finding("late_variance", severity, "B8", message, arm, None, trials, evidence, remedies)
 
 

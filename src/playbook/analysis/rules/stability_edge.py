@@ -90,9 +90,9 @@ def _finding(tables: Tables, arm: str, key: str, edge: Edge) -> Finding:
         "p": beyond.p,
     }
     above = float(f"{2 * edge.best:.3g}")
-    remedies = [Remedy((f"{key}={above}", "max_steps=500", "eval_every=1"), "trial", edge.trial)]
+    remedies = [Remedy({key: above, "max_steps": 500, "eval_every": 1}, "trial", edge.trial)]
     if tables.max_steps is not None and tables.max_steps // 20 > tables.warmup_steps:
-        remedies.append(Remedy((f"warmup_steps={tables.max_steps // 20}",)))
+        remedies.append(Remedy({"warmup_steps": tables.max_steps // 20}))
     return Finding(
         "lr_at_stability_edge",
         severity,
