@@ -9,7 +9,6 @@ from scipy.stats import linregress
 from synthetic_tables import study, tables, together
 
 from playbook.analysis.rules.boundary import edges, find, lead, slope_p
-from playbook.analysis.rules.infeasible import causes
 from playbook.study.space import Choice, Float, Int
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
@@ -156,7 +155,7 @@ def test_the_lead_is_in_units_of_the_noise():
 
 def test_the_numbers_of_an_edge():
     found = tables([0.5, 0.1, 0.4, 0.9, 0.3], {"lr": [1e-4, 1e-3, 1e-2, 1e-1, 10**-2.5]}, LR)
-    lower, upper = edges(found, "all", causes(found))
+    lower, upper = edges(found, "all")
     assert (lower.trial, lower.value, lower.beyond, upper.beyond) == (1, 1e-3, 1, 3)
     assert lower.distance == pytest.approx(1 / 3)
     assert upper.distance == pytest.approx(2 / 3)

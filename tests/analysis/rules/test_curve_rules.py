@@ -237,3 +237,12 @@ def test_no_warmup_is_proposed_that_is_shorter_than_the_one_there_is():
     tables = replace(clear("rises"), max_steps=1000)
     assert len(only(train_loss_rising.find(tables)).next) == 1
     assert only(train_loss_rising.find(replace(tables, warmup_steps=50))).next == ()
+
+
+def test_five_evaluations_of_a_smooth_descent_say_nothing_about_its_end():
+    curve = {0: 0.885, 40: 0.484, 80: 0.365, 120: 0.2744, 140: 0.2646}
+    rows = [(trial, step, "val/error", value + 1e-4 * trial) for trial in range(8) for step, value in curve.items()]
+    trials = pl.DataFrame({"trial": range(8), "arm": "all", "status": "complete", "objective": [0.2646] * 8})
+    tables = Tables(trials, Objective(), pl.DataFrame(rows, schema=CURVE_COLUMNS, orient="row"), max_steps=140)
+    assert late_variance.find(tables) == []
+    assert still_improving.find(tables) == []

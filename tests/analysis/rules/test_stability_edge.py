@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 from synthetic_tables import study, tables
 
-from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.rules.stability_edge import find, learning_rates, stability_edge
 from playbook.study.space import Choice, Float
 
@@ -41,7 +40,7 @@ def test_out_of_memory_is_no_instability():
 def test_a_survivor_within_the_unstable_region_is_at_the_edge_too():
     lrs = [1e-4, 2e-4, 1e-3, 1e-2, 3e-2, 2e-2, 2.5e-2, 4e-2, 6e-2, 7e-2, 8e-2, 1e-1]
     found = tables([0.5, 0.5, 0.4, 0.3, 0.2] + [None] * 7, {"lr": lrs}, LR)
-    edge = stability_edge(found, "all", "lr", causes(found))
+    edge = stability_edge(found, "all", "lr")
     assert (edge.trial, edge.best) == (4, 3e-2)
     assert edge.ratio < 1
     assert len(find(found)) == 1

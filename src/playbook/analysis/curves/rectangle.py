@@ -73,6 +73,15 @@ class Curves:
         last_ones = self.columns >= (self.lengths - fewest)[:, None]
         return (late | last_ones) & (self.columns < self.lengths[:, None])
 
+    def late(self, share: float) -> Flags:
+        """(rows, longest): as `after`, and none of a row in which those begin before the middle of the run.
+
+        The last five of five evaluations are all of the course: they fall, and say nothing about the end.
+        """
+        late = self.after(share)
+        begins = np.where(late, self.steps, np.inf).min(axis=1, initial=np.inf)
+        return late & (begins >= 0.5 * self.last_steps)[:, None]
+
     def up_to(self, share: float) -> Flags:
         """(rows, longest): the evaluations up to a share of the row's steps, without the first."""
         return (self.steps <= (share * self.last_steps)[:, None]) & (self.columns > 0)

@@ -19,8 +19,9 @@ import polars as pl
 
 from playbook.analysis.finding import Finding
 from playbook.analysis.regret import Values, comparable, losses
+from playbook.analysis.repeats import averaged
 from playbook.analysis.rules.best_of_n import best_is
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import Tables, computed_once
 
 BEYOND_LUCK = 0.975
 FEWEST = 6
@@ -45,7 +46,11 @@ class Comparison:
 
 
 def summary(tables: Tables) -> pl.DataFrame:
-    """A row an arm, best first: `arm`, `trials`, `infeasible`, `best`, `trial`, and the `median` of the feasible."""
+    """A row an arm, best first: `arm`, `trials`, `infeasible`, `best`, `trial`, and the `median` of the feasible.
+
+    Where settings are repeated, each counts as one trial with its mean.
+    """
+    tables = averaged(tables)
     rows = []
     for arm in tables.arms:
         counted, ranked = comparable(tables.of_arm(arm)), tables.ranked(arm)
@@ -64,12 +69,13 @@ def summary(tables: Tables) -> pl.DataFrame:
     )
 
 
+@computed_once
 def comparisons(tables: Tables) -> list[Comparison]:
     """The best arm against each of the others, best first. Empty where there are no two arms or nothing is feasible."""
     arms = summary(tables)
     if len(arms) < 2 or arms["best"][0] is None:
         return []
-    loss = {arm: losses(comparable(tables.of_arm(arm)), tables.sign) for arm in arms["arm"]}
+    loss = {arm: losses(comparable(averaged(tables).of_arm(arm)), tables.sign) for arm in arms["arm"]}
     best, *others = arms.iter_rows(named=True)
     found = []
     for other in others:
@@ -119,12 +125,17 @@ def find(tables: Tables) -> list[Finding]:
     best, rows = compared[0], summary(tables)
     beaten = [each.other for each in compared if each.verdict == "better"]
     rest = [each.other for each in compared if each.verdict == "cannot tell"]
-    message = f"The best trial is of {best.best} ({tables.objective.metric} {best.best_objective:.4g})."
+    value = f"{tables.objective.metric} {best.best_objective:.4g}{' on average over its repeats' * bool(tables.repeat)}"
+    tied = [each.other for each in compared if each.other_objective == best.best_objective]
+    message = f"The best {'setting' if tables.repeat else 'trial'} is of {best.best} ({value})."
+    if tied:
+        message = f"{_list([best.best, *tied])} tie for the best ({value})."
     if beaten:
         message += f" That arm is better than {_list(beaten)} beyond what the luck of a search explains."
     if rest:
-        message += f" Against {_list(rest)} it cannot be told: half of the trials could have turned the order."
-    message += " Seeds are another matter: retrain before adopting (B11)."
+        message += f" Against {_list(rest)} it cannot be told: half as many trials often say the opposite."
+    if not tables.repeat:
+        message += " Seeds are another matter: retrain before adopting (B11)."
     evidence = {
         "arms": rows.to_dicts(),
         "shares": {each.other: round(each.share, 4) for each in compared},

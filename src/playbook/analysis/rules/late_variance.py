@@ -41,7 +41,7 @@ def numbers(tables: Tables) -> pl.DataFrame:
     `level` (mean late in training, lower is better), `gain` (of all of training), `evaluations` (late ones),
     `growth` (log of the ratio of the noises) and `growth_error` (its standard error)."""
     curves = of_metric(tables, tables.objective.metric)
-    late, before = curves.after(LATE), curves.up_to(BEFORE)
+    late, before = curves.late(LATE), curves.up_to(BEFORE)
     loud, quiet = noise(curves.values, late), noise(curves.values, before)
     with np.errstate(invalid="ignore", divide="ignore"):
         growth = np.log(loud / quiet)

@@ -46,13 +46,10 @@ def learning_rates(tables: Tables, arm: str) -> list[str]:
     return [key for key, each in space.items() if key.split(".")[-1].lower() in NAMES and is_ordered(each)]
 
 
-def stability_edge(tables: Tables, arm: str, key: str, judged: pl.DataFrame) -> Edge | None:
-    """Where instability begins, and the best stable trial; None where no value parts the trials that fail.
-
-    `judged` is what `infeasible.causes` says.
-    """
+def stability_edge(tables: Tables, arm: str, key: str) -> Edge | None:
+    """Where instability begins, and the best stable trial; None where no value parts the trials that fail."""
     trials = comparable(tables.of_arm(arm))
-    unstable = judged.filter(pl.col("cause") != "out_of_memory")["trial"].implode()
+    unstable = causes(tables).filter(pl.col("cause") != "out_of_memory")["trial"].implode()
     stable = tables.ranked(arm).filter(~pl.col("trial").is_in(unstable))
     begins = threshold(trials, trials["trial"].is_in(unstable), key, tables.space[arm][key], "above")
     if begins is None or not begins.separates or not len(stable):
@@ -62,10 +59,10 @@ def stability_edge(tables: Tables, arm: str, key: str, judged: pl.DataFrame) -> 
 
 def find(tables: Tables) -> list[Finding]:
     """`lr_at_stability_edge` for each arm and learning rate."""
-    judged, found = causes(tables), []
+    found = []
     for arm in tables.arms:
         for key in learning_rates(tables, arm):
-            edge = stability_edge(tables, arm, key, judged)
+            edge = stability_edge(tables, arm, key)
             if edge is not None and edge.ratio <= REACH and edge.unstable.p < LIKELY:
                 found.append(_finding(tables, arm, key, edge))
     return found
