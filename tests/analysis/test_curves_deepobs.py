@@ -38,10 +38,10 @@ def ten_seeds(problem: str, optimizer: str) -> Tables:
 
 
 def test_the_best_epochs_are_the_known_ones():
-    found = best_step.numbers(ten_seeds("fmnist_2c2d", "AdamOptimizer")).sort("trial")
+    found = best_step.best_step_shares(ten_seeds("fmnist_2c2d", "AdamOptimizer")).sort("trial")
     assert found["best_step"].to_list() == [93, 95, 100, 91, 65, 61, 59, 74, 96, 83]
     assert found["steps"].to_list() == [100] * 10
-    assert best_step.numbers(ten_seeds("quadratic_deep", "AdamOptimizer"))["best_step"].to_list() == [100] * 10
+    assert best_step.best_step_shares(ten_seeds("quadratic_deep", "AdamOptimizer"))["best_step"].to_list() == [100] * 10
 
 
 def test_always_best_at_the_end_is_late_and_here_and_there_is_not():

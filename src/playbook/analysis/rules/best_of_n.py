@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from playbook.analysis.finding import Finding, Remedy
-from playbook.analysis.regret import Values, comparable, losses, regret, sane
+from playbook.analysis.regret import Values, comparable, losses, regret, robust
 from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
 from playbook.study.space import size
@@ -111,7 +111,7 @@ def values_of(tables: Tables, arm: str) -> list[float]:
     trial that diverged is no worse than that either. Empty where no trial is feasible.
     """
     loss = losses(tries(tables, arm), tables.sign)
-    usual = sane(loss)
+    usual = robust(loss)
     if not len(usual):
         return []
     chance = -np.inf if tables.chance is None else tables.chance * tables.sign
