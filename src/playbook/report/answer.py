@@ -10,7 +10,7 @@ import polars as pl
 
 from playbook.analysis.finding import Finding
 from playbook.analysis.repeats import OF_REPEATS, averaged, settings
-from playbook.analysis.rules.arms import FEWEST, Comparison, comparisons
+from playbook.analysis.rules.arms import Comparison, Thresholds, comparisons
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axes import settings_of
 from playbook.report.charts.trial_rows import brief
@@ -95,7 +95,7 @@ def _sure(tables: Tables, compared: Sequence[Comparison], doubt: str) -> str:
         against = close[0]
     elif len(close) == len(compared):
         against = "each of the other arms"
-    few = any(min(each.best_trials, each.other_trials) < FEWEST for each in compared if each.other in close)
+    few = any(min(each.best_trials, each.other_trials) < Thresholds.fewest for each in compared if each.other in close)
     why = "so few cannot tell" if few else "half as many trials often say the opposite"
     return f"Against {against} the order may be luck: {why}{limits}."
 

@@ -23,9 +23,15 @@ from playbook.analysis.repeats import averaged
 from playbook.analysis.rules.best_of_n import best_is
 from playbook.analysis.tables import Tables, computed_once
 
-BEYOND_LUCK = 0.975
-FEWEST = 6
-"""Half of fewer trials can be told from nothing."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    beyond_luck: float = 0.975
+    """The share of half-length searches that an arm must win to be better."""
+    fewest: int = 6
+    """Trials of an arm: half of fewer can be told from nothing."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def summary(tables: Tables) -> pl.DataFrame:
 
 
 @computed_once
-def comparisons(tables: Tables) -> list[Comparison]:
+def comparisons(tables: Tables, limits: Thresholds = Thresholds()) -> list[Comparison]:
     """The best arm against each of the others, best first. Empty where there are no two arms or nothing is feasible."""
     arms = summary(tables)
     if len(arms) < 2 or arms["best"][0] is None:
@@ -80,7 +86,7 @@ def comparisons(tables: Tables) -> list[Comparison]:
     found = []
     for other in others:
         share = share_of_wins(loss[best["arm"]], loss[other["arm"]])
-        enough = min(best["trials"], other["trials"]) >= FEWEST
+        enough = min(best["trials"], other["trials"]) >= limits.fewest
         found.append(
             Comparison(
                 best["arm"],
@@ -90,7 +96,7 @@ def comparisons(tables: Tables) -> list[Comparison]:
                 best["trials"],
                 other["trials"],
                 share,
-                "better" if enough and share >= BEYOND_LUCK else "cannot tell",
+                "better" if enough and share >= limits.beyond_luck else "cannot tell",
             )
         )
     return found
@@ -117,9 +123,9 @@ def _best_of(n: int, loss: Values, values: Values) -> Values:
     return found
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`arms`, where there are two or more."""
-    compared = comparisons(tables)
+    compared = comparisons(tables, limits)
     if not compared:
         return []
     best, rows = compared[0], summary(tables)
@@ -139,7 +145,7 @@ def find(tables: Tables) -> list[Finding]:
     evidence = {
         "arms": rows.to_dicts(),
         "shares": {each.other: round(each.share, 4) for each in compared},
-        "beyond_luck": BEYOND_LUCK,
+        "beyond_luck": limits.beyond_luck,
     }
     return [Finding("arms", "info", "B3", message, trials=tuple(rows["trial"].drop_nulls()), evidence=evidence)]
 

@@ -19,10 +19,19 @@ from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.tables import Tables
 from playbook.analysis.threshold import Threshold, threshold
 
-REACH = 3.0
-"""At the edge: instability begins at less than this many times the best learning rate."""
-SURE, LIKELY = 0.01, 0.2
-"""Chances of as clear a threshold: below the first a problem, below the second advice (3 of 8 trials: 0.13)."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    reach: float = 3.0
+    """At the edge: instability begins at less than this many times the best learning rate."""
+    sure: float = 0.01
+    """The chance of as clear a threshold below which it is a problem."""
+    likely: float = 0.2
+    """The same for advice (3 of 8 trials: 0.13)."""
+
+
 NAMES = ("lr", "learning_rate", "learningrate", "base_lr", "max_lr", "base_learning_rate")
 
 
@@ -57,20 +66,20 @@ def stability_edge(tables: Tables, arm: str, key: str) -> Edge | None:
     return Edge(int(stable["trial"][0]), float(stable[key][0]), begins)
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`lr_at_stability_edge` for each arm and learning rate."""
     found = []
     for arm in tables.arms:
         for key in learning_rates(tables, arm):
             edge = stability_edge(tables, arm, key)
-            if edge is not None and edge.ratio <= REACH and edge.unstable.p < LIKELY:
-                found.append(_finding(tables, arm, key, edge))
+            if edge is not None and edge.ratio <= limits.reach and edge.unstable.p < limits.likely:
+                found.append(_finding(tables, arm, key, edge, limits))
     return found
 
 
-def _finding(tables: Tables, arm: str, key: str, edge: Edge) -> Finding:
+def _finding(tables: Tables, arm: str, key: str, edge: Edge, limits: Thresholds) -> Finding:
     beyond = edge.unstable
-    severity: Literal["problem", "advice"] = "problem" if beyond.p < SURE else "advice"
+    severity: Literal["problem", "advice"] = "problem" if beyond.p < limits.sure else "advice"
     message = (
         f"The best {key}, {edge.best:.3g}, is at the edge of stability: above {beyond.value:.3g} {beyond.inside} of"
         f" {beyond.num_inside} trials failed, below it {beyond.outside} of {beyond.num_outside}."
