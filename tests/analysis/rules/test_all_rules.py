@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from synthetic_tables import a_space, study, tables, together
 
+import playbook.analysis
 from playbook.analysis.rules import SEVERITIES, find_all
 from playbook.analysis.tables import CURVE_COLUMNS
 from playbook.study.overrides import as_override, sweep_override
@@ -92,3 +94,9 @@ def test_the_order_of_the_trials_is_of_no_matter():
 def test_a_study_without_curves_has_no_finding_of_curves():
     assert a_faulty_study().curves.equals(pl.DataFrame(schema=CURVE_COLUMNS))
     assert "overfitting" not in {each.code for each in find_all(a_faulty_study())}
+
+
+def test_no_rule_knows_hydra():
+    for path in Path(playbook.analysis.__file__).parent.rglob("*.py"):
+        assert "hydra" not in (text := path.read_text()).replace("no Hydra", ""), path
+        assert "study.overrides" not in text, path
