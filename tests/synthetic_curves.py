@@ -216,3 +216,13 @@ def as_tables(curves: list[Pair], setting: Setting, rng: np.random.Generator) ->
     )
     table = pl.concat(frames).cast(dict(CURVE_COLUMNS))
     return Tables(trials, Objective("val/error", mode), table, max_steps=int(step[-1]))
+
+
+def clear(kind: str) -> Tables:
+    """A study of the kind whose curves are long."""
+    return next(tables for seed in range(100, 200) if len((tables := draw(kind, seed)).curves) > 1200)
+
+
+def only(found):
+    assert len(found) == 1
+    return found[0]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from playbook.analysis.external import NAME, from_frames
-from playbook.analysis.rules import findings
+from playbook.analysis.rules import find_all
 from playbook.errors import InputError
 from playbook.study.design import Objective
 from playbook.study.space import Choice, Float, Int
@@ -144,7 +144,7 @@ def test_a_space_that_does_not_fit_is_one_line():
 @pytest.mark.parametrize("text", ["trial,objective", "trial,lr,objective\n0,0.1,0.5", "trial,lr,objective\n0,0.1,nan"])
 def test_no_trial_one_trial_and_one_that_failed(text):
     found = from_frames(csv(text), None, None, LOSS)
-    assert all(each.severity == "info" for each in findings(found))
+    assert all(each.severity == "info" for each in find_all(found))
 
 
 def test_beside_an_objective_curves_say_when_it_was_best():

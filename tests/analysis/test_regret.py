@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_tables import tables
 
-from playbook.analysis.regret import WORST, comparable, losses, regret, sane
+from playbook.analysis.regret import WORST, comparable, losses, regret, robust
 from playbook.study.space import Float
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log")}
@@ -39,7 +39,7 @@ def test_monsters_change_nothing_for_the_others(monsters):
 
 def test_chance_level_beside_a_good_error_is_no_monster():
     errors = np.array([0.02, 0.021, 0.022, 0.03, 0.9, 0.9])
-    assert len(sane(errors)) == 6
+    assert len(robust(errors)) == 6
 
 
 def test_all_equal_none_finite_and_the_largest_floats():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from playbook.analysis.remedies import widened
+from playbook.analysis.remedies import round_up, widened
 from playbook.study.space import Choice, Float, Int
 
 CASES = [
@@ -45,3 +45,7 @@ CASES = [
 @pytest.mark.parametrize(("dimension", "end", "wider"), CASES, ids=lambda each: str(each))
 def test_a_wider_range(dimension, end, wider):
     assert widened(dimension, end) == wider
+
+
+def test_step_numbers_are_rounded_up_to_two_digits():
+    assert [round_up(n) for n in (0, 1, 9, 10, 99, 100.1, 1234, 99_001)] == [1, 1, 9, 10, 99, 110, 1300, 100_000]

@@ -140,7 +140,8 @@ def a_better_arm(rng, fault: bool) -> Case:
 
     space = a_space(rng, 2)
     tables = together(arm("optimizer=adam", 0.15 if fault else 0.0, 1), arm("optimizer=sgd", 0.0, 2))
-    return Case(tables, arms.find, fault, lambda finding: max(finding.evidence["shares"].values()) >= arms.BEYOND_LUCK)
+    sure = arms.Thresholds().beyond_luck
+    return Case(tables, arms.find, fault, lambda finding: max(finding.evidence["shares"].values()) >= sure)
 
 
 KINDS = [space_boundary, few_trials, infeasible_fraction, lr_at_stability_edge, what_matters, a_better_arm]

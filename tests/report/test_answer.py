@@ -6,7 +6,10 @@ import polars as pl
 import pytest
 
 from playbook.analysis.finding import Finding
+from playbook.analysis.isolation import isolation
 from playbook.analysis.metrics import direction
+from playbook.analysis.rules import find_all
+from playbook.analysis.rules.arms import comparisons, summary
 from playbook.analysis.tables import Tables
 from playbook.errors import InputError
 from playbook.report.answer import answer
@@ -42,7 +45,37 @@ def test_more_is_better():
 
 
 def test_a_tie():
-    assert "no better than the next (trial 1)" in answer(tables([0.2, 0.2, 0.3]), [])
+    said = answer(tables([0.2, 0.2, 0.4, 0.3]), [])
+    assert said.startswith("2 trials tie for the best (trial 0, 1): val/error 0.2, 0.05 better than the typical one.")
+
+
+def test_arms_that_tie():
+    said = answer(tables([0.2, 0.2, 0.3, 0.2], arms=["a", "b", "a", "c"]), [])
+    assert said.startswith("a, b and c tie: val/error 0.2 in trial 0 with lr=0.1, the best of 2 and of 1 trials.")
+
+
+def test_settings_that_tie():
+    said = answer(repeated([0.1, 0.1, 0.2, 0.2], [0.125, 0.375, 0.25, 0.25]), [])
+    assert said.startswith("The settings lr=0.1 and lr=0.2 tie for the best: val/error 0.25 on average over 2 repeats.")
+
+
+def test_of_arms_that_are_repeated_the_mean_counts_and_not_the_luckiest_seed():
+    nesterov, adam = [0.100, 0.101, 0.099, 0.102, 0.098], [0.080, 0.130, 0.131, 0.129, 0.132]
+    arms = ["optimizer=nesterov"] * 5 + ["optimizer=adam"] * 5
+    of = tables([*nesterov, *adam], arms=arms, repeat=("seed",))
+    trials = of.trials.drop("lr").with_columns(optimizer=pl.col("arm").str.slice(10), seed=pl.Series([*range(5)] * 2))
+    space = {arm: {"optimizer": Choice(("nesterov", "adam")), "seed": Choice((*range(5),))} for arm in of.arms}
+    of = replace(of, trials=trials, space=space, scientific=("optimizer",))
+    said = answer(of, find_all(of))
+    assert said.startswith("optimizer=nesterov comes out ahead: val/error 0.1 on average over its repeats, 0.02 better")
+    assert "than optimizer=adam (0.1204), each the best of 1 setting." in said
+    assert "Against optimizer=adam the order may be luck: so few cannot tell; also, repeats of one setting" in said
+    assert "differ by 0.0016 (standard deviation)" in said
+    (comparison,) = comparisons(of)
+    assert (comparison.best, comparison.best_objective) == ("optimizer=nesterov", pytest.approx(0.1))
+    assert summary(of)["trials"].to_list() == [1, 1]
+    assert isolation(of, "optimizer").select("label", "trial").rows() == [("nesterov", 0), ("adam", 8)]
+    assert isolation(of, "seed")["trials"].to_list() == [2] * 5  # of seeds the trials are compared
 
 
 def repeated(lrs, objectives):
@@ -85,6 +118,10 @@ def test_where_all_crashed_the_learning_rate_is_not_the_first_suspect():
     said = answer(replace(crashed, trials=crashed.trials.with_columns(status=pl.lit("crashed"))), [])
     assert said.startswith("None of the 2 trials has an objective (2 crashed).")
     assert said.endswith("look at the traceback of one of them.")
+    order = [
+        answer(tables([None, None]), []).index(word) for word in ("warmup", "clipping", "lower learning rate last")
+    ]
+    assert order == sorted(order)
 
 
 def test_the_gravest_doubt_is_said():

@@ -120,7 +120,7 @@ def test_a_space_in_each_of_its_forms(tmp_path):
         ("trial,lr,objective\n", "No trial has ended yet."),
         ("trial,lr,objective\n0,0.1,0.5\n", "is the only one with an objective"),
         ("trial,lr,objective\n0,0.1,nan\n1,0.2,nan\n", "None of the 2 trials has an objective"),
-        ("trial,lr,objective\n0,0.1,1\n1,0.1,1\n2,0.1,1\n", "no better than the next"),
+        ("trial,lr,objective\n0,0.1,1\n1,0.1,1\n2,0.1,1\n", "3 trials tie for the best"),
         ("trial,lr,objective\na</script>,0.1,1\nb,0.2,2\n", "Trial 0 is the best"),
         ("trial,lr,objective\n0,0.1,1e308\n1,0.2,-1e308\n2,0.3,1e308\n", "Trial 1 is the best"),
         (f"trial,{'x' * 300},objective\n0,1,1\n1,2,2\n", "Trial 0 is the best"),

@@ -16,6 +16,7 @@ def trial_of(folder: str, *overrides: str):
         from dataclasses import replace
 
         from playbook.compose import compose_trial
+
         from playbook.training import train
 
         config = compose_trial(*overrides, "max_steps=6", "eval_every=3", "model.width=8")

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from playbook.study.space import Dimension, Value
+
 Severity = Literal["info", "advice", "problem"]
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about a finding, as command-line words: `('lr=tag(log,interval(1e-5,0.1))',)`.
+    """What to do about a finding: the study, or one of its trials (number `trial`), again with changes.
 
-    `what` is the study again with these words, one of its trials (`trial`) again with them, or a whole command.
+    `changes` has, by config key, the value that it gets or the dimension that is searched in its place:
+    `{"lr": Float(1e-5, 0.1, "log"), "max_steps": 400}`. `study.n_trials` alone makes the same study longer. Whether a
+    study can have the changes, and what to type for them, is the reader's to say (`report/commands.py`).
     """
 
-    words: tuple[str, ...]
-    what: Literal["study", "trial", "command"] = "study"
+    changes: Mapping[str, Dimension | Value]
+    what: Literal["study", "trial"] = "study"
     trial: int | None = None
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from playbook.analysis.position import is_number
 from playbook.analysis.regret import comparable, losses
+from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
 from playbook.study.space import Choice, Dimension, Float, Int, size
 from playbook.validation import show
@@ -32,8 +33,10 @@ def isolation(tables: Tables, key: str, arm: str | None = None) -> pl.DataFrame:
     failed; `best`, `trial` the best objective and whose it is (null where none is feasible), and `median`, of the
     feasible ones. Values without a trial have no row; empty where the hyperparameter does not exist.
 
-    Over all arms unless one is named: a scientific hyperparameter's values *are* the arms.
+    Over all arms unless one is named: a scientific hyperparameter's values *are* the arms. Where settings are repeated,
+    each counts as one trial with its mean.
     """
+    tables = tables if key in tables.repeat else averaged(tables)
     trials = comparable(tables.trials if arm is None else tables.of_arm(arm))
     schema = {
         "label": pl.String(),

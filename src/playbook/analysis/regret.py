@@ -29,7 +29,7 @@ def losses(trials: pl.DataFrame, sign: int) -> Values:
     return objective.fill_null(np.inf).to_numpy().astype(np.float64)
 
 
-def sane(loss: Values) -> Values:
+def robust(loss: Values) -> Values:
     """The finite losses that are of one kind with the better ones, best first.
 
     Where most trials diverged to numbers that are finite, even the median is one of those. So values are left out that
@@ -50,7 +50,7 @@ def regret(loss: Values) -> Values:
     finite = np.isfinite(loss)
     if not finite.any():
         return np.full(len(loss), WORST)
-    best, middle = loss[finite].min(), float(np.median(sane(loss)))
+    best, middle = loss[finite].min(), float(np.median(robust(loss)))
     if middle <= best:  # half of the trials are as good as the best
         worse = loss[finite & (loss > best)]
         middle = float(np.median(worse)) if len(worse) else best + max(1.0, abs(best))

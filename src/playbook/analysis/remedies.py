@@ -118,14 +118,14 @@ def longer(tables: Tables) -> tuple[Remedy, ...]:
     """The study again with twice the steps; nothing where their number is unknown."""
     if tables.max_steps is None:
         return ()
-    return (Remedy((f"max_steps={2 * (tables.max_steps - tables.warmup_steps)}",)),)
+    return (Remedy({"max_steps": 2 * (tables.max_steps - tables.warmup_steps)}),)
 
 
 def shorter(tables: Tables, enough: float) -> tuple[Remedy, ...]:
     """The study again with half as many steps more than were `enough`, if that saves any."""
     steps = round_up(max(1.0, 1.5 * enough - tables.warmup_steps))
     saves = tables.max_steps is not None and steps < tables.max_steps - tables.warmup_steps
-    return (Remedy((f"max_steps={steps}",)),) if saves else ()
+    return (Remedy({"max_steps": steps}),) if saves else ()
 
 
 def round_up(steps: float) -> int:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from playbook.analysis.regret import comparable
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import Tables, computed_once
 
-OF_REPEATS = ("_mean", "_count", "_variance")
+OF_REPEATS = ("_mean", "_count", "_variance", "_trial")
 """The columns beside the hyperparameters, which may have any name."""
 
 
 def settings(tables: Tables, arm: str) -> pl.DataFrame:
     """A row a setting of an arm, in order of appearance: its hyperparameters, and `OF_REPEATS` of its objective.
 
-    `_mean` is null where a repeat did not train; a crash does not count.
+    `_mean` is null where a repeat did not train; a crash does not count. `_trial` is the repeat nearest to the mean.
     """
     trials = comparable(tables.of_arm(arm))
     keys = [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
@@ -22,7 +24,31 @@ def settings(tables: Tables, arm: str) -> pl.DataFrame:
     value = pl.when(kept).then("objective")
     mean = pl.when(value.is_not_null().all()).then(value.mean())
     return (
-        trials.group_by(pl.lit(0).alias("_all"), *keys, maintain_order=True)  # the literal: there may be no key
-        .agg(_mean=mean, _count=value.count(), _variance=value.var())
-        .drop("_all")
+        trials.group_by("arm", *keys, maintain_order=True)
+        .agg(
+            _mean=mean,
+            _count=value.count(),
+            _variance=value.var(),
+            _trial=pl.col("trial").sort_by((value - value.mean()).abs(), nulls_last=True).first(),
+        )
+        .drop("arm")
     )
+
+
+@computed_once
+def averaged(tables: Tables) -> Tables:
+    """The tables with a row a setting where settings are repeated: settings are ranked by their mean over repeats.
+
+    A setting has the number of its repeat nearest to the mean, and is infeasible where a repeat did not train. The
+    tables as they are where nothing is repeated.
+    """
+    if not tables.repeat or not len(tables.trials):
+        return tables
+    trained = pl.when(pl.col("_mean").is_not_null()).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
+    rows = [
+        settings(tables, arm).with_columns(
+            arm=pl.lit(arm), trial="_trial", status=trained, objective="_mean", best_step=pl.lit(None, pl.Int64())
+        )
+        for arm in tables.arms
+    ]
+    return replace(tables, trials=pl.concat(rows, how="diagonal_relaxed").drop(OF_REPEATS), repeat=())

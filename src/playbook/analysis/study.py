@@ -9,7 +9,7 @@ from typing import Literal
 from playbook.analysis.finding import Finding
 from playbook.analysis.metrics import direction
 from playbook.analysis.rejudge import By, rejudge
-from playbook.analysis.rules import findings
+from playbook.analysis.rules import find_all
 from playbook.analysis.tables import Tables, tables_of
 from playbook.study.load import StudyRecord, load_record
 
@@ -48,4 +48,4 @@ class Study(StudyRecord):
         self, metric: str | None = None, mode: Literal["min", "max"] | None = None, by: By = "best"
     ) -> list[Finding]:
         """What stands out in `tables(…)`: problems, then advice, then information; as in `findings.json`."""
-        return findings(self.tables(metric, mode, by))
+        return find_all(self.tables(metric, mode, by))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import polars as pl
 
@@ -41,6 +42,7 @@ class Tables:
     clip_norm: float | None = None
     chance: float | None = None  # the objective of the best constant prediction, where it is known
     judged_by: Literal["best", "final"] = "best"  # which value of a trial's curve is its objective
+    _computed: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -66,6 +68,23 @@ class Tables:
         """`step` and `value` of a metric of a trial, by step."""
         found = self.curves.filter((pl.col("trial") == trial) & (pl.col("metric") == metric))
         return found.select("step", "value").sort("step")
+
+
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
+
+
+def computed_once(function: Callable[Rest, Result]) -> Callable[Rest, Result]:
+    """A function of tables, first, and of hashable things, whose result is kept with the tables: it is not changed."""
+
+    @wraps(function)
+    def kept(*given: Rest.args, **named: Rest.kwargs) -> Result:
+        results, key = cast(Tables, given[0])._computed, (function, given[1:], tuple(named.items()))
+        if key not in results:
+            results[key] = function(*given, **named)
+        return cast(Result, results[key])
+
+    return kept
 
 
 NUM_BEST = 5

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from playbook.analysis.finding import Finding
-from playbook.analysis.repeats import OF_REPEATS, settings
-from playbook.analysis.rules.arms import Comparison, comparisons
+from playbook.analysis.repeats import OF_REPEATS, averaged, settings
+from playbook.analysis.rules.arms import Comparison, Thresholds, comparisons
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axes import settings_of
 from playbook.text import brief, count
@@ -44,60 +44,77 @@ def answer(tables: Tables, findings: Sequence[Finding]) -> str:
         )
     compared = [each for each in comparisons(tables) if each.other_objective is not None]
     if compared:
-        return f"{_won(tables, best, compared[0])} {_sure(compared, doubt)}"
+        return f"{_won(tables, compared)} {_sure(tables, compared, doubt)}"
     if tables.repeat and len(repeated := _best_settings(tables, best["arm"])):
         return _on_average(tables, repeated, "" if doubt == _DOUBTS["few_trials"] else doubt)  # repeats are no points
-    return f"{_best(tables, ranked)} {_rests_on(tables, len(ranked), doubt)}"
+    return f"{_best(tables, ranked)} {_rests_on(len(ranked), doubt)}"
 
 
 def _nothing_worked(trials: pl.DataFrame) -> str:
-    counts = [f"{each} {status}" for status in ("infeasible", "crashed") if (each := len(trials.filter(status=status)))]
-    look = "look at the first steps of one of them; where it diverges, lower the learning rate"
-    if len(trials.filter(status="crashed")) == len(trials):
+    counts = {status: len(trials.filter(status=status)) for status in ("infeasible", "crashed")}
+    said = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    look = (
+        "look at the first steps of one of them; where training diverges, try warmup, then clipping, then"
+        " normalization or residual connections, and a lower learning rate last (E8)"
+    )
+    if counts["crashed"] == len(trials):
         look = "look at the traceback of one of them"
     return (
-        f"None of the {count(len(trials), 'trial')} has an objective ({', '.join(counts) or 'none was recorded'})."
+        f"None of the {count(len(trials), 'trial')} has an objective ({said or 'none was recorded'})."
         f" There is no best setting: {look}."
     )
 
 
-def _won(tables: Tables, best: Mapping[str, Any], second: Comparison) -> str:
+def _won(tables: Tables, compared: Sequence[Comparison]) -> str:
+    second = compared[0]
     assert second.other_objective is not None
-    counts = (second.best_trials, second.other_trials)
-    of = f"each the best of {counts[0]}" if counts[0] == counts[1] else f"the best of {counts[0]} and of {counts[1]}"
-    apart = _apart(second.best_objective, second.other_objective)
+    best = averaged(tables).ranked(second.best).row(0, named=True)
+    noun = "setting" if tables.repeat else "trial"
+    value, setting = f"{tables.objective.metric} {brief(second.best_objective)}", _with(tables, best)
+    value += " on average over its repeats" if tables.repeat else f" in trial {best['trial']}"
+    one, other = second.best_trials, second.other_trials
+    of = f"each the best of {count(one, noun)}" if one == other else f"the best of {one} and of {other} {noun}s"
+    if second.best_objective == second.other_objective:
+        tied = [second.best, *(each.other for each in compared if each.other_objective == second.best_objective)]
+        return f"{', '.join(tied[:-1])} and {tied[-1]} tie: {value}{setting}, {of}."
     return (
-        f"{best['arm']} comes out ahead: {tables.objective.metric} {brief(best['objective'])} in trial"
-        f" {best['trial']}{_with(tables, best)}, {apart} than {second.other} ({brief(second.other_objective)}),"
-        f" {of} trials."
+        f"{second.best} comes out ahead: {value}{setting}, {_than(second.best_objective, second.other_objective)}"
+        f" {second.other} ({brief(second.other_objective)}), {of}."
     )
 
 
-def _sure(compared: Sequence[Comparison], doubt: str) -> str:
+def _sure(tables: Tables, compared: Sequence[Comparison], doubt: str) -> str:
     close = [each.other for each in compared if each.verdict == "cannot tell"]
-    also = f"; also, {doubt}" if doubt else ""
+    repeats = _noise(settings(tables, compared[0].best)) if tables.repeat else None
+    limits = "".join(f"; also, {limit}" for limit in (repeats and repeats[1], doubt) if limit)
     if not close:
-        return f"That is more than the luck of a search explains, though not of a seed{also}."
+        seed = "" if tables.repeat else ", though not of a seed"
+        return f"That is more than the luck of a search explains{seed}{limits}."
     against = f"{len(close)} of the other {len(compared)} arms"
-    if len(close) == len(compared):
-        against = close[0] if len(close) == 1 else "each of the other arms"
-    elif len(close) == 1:
+    if len(close) == 1:
         against = close[0]
-    return f"Against {against} the order may be luck: half of the trials could have turned it{also}."
+    elif len(close) == len(compared):
+        against = "each of the other arms"
+    few = any(min(each.best_trials, each.other_trials) < Thresholds.fewest for each in compared if each.other in close)
+    why = "so few cannot tell" if few else "half as many trials often say the opposite"
+    return f"Against {against} the order may be luck: {why}{limits}."
 
 
 def _best(tables: Tables, ranked: pl.DataFrame) -> str:
     best = ranked.row(0, named=True)
     middle = ranked["objective"].median()
     assert isinstance(middle, float)
-    return (
-        f"Trial {best['trial']} is the best{_with(tables, best)}: {tables.objective.metric} {brief(best['objective'])},"
-        f" {_apart(best['objective'], ranked['objective'][1])} than the next (trial {ranked['trial'][1]}) and"
-        f" {_apart(best['objective'], middle)} than the typical one."
-    )
+    tied = ranked.filter(pl.col("objective") == best["objective"])["trial"].to_list()
+    value = f"{tables.objective.metric} {brief(best['objective'])}"
+    typical = f"{_than(best['objective'], middle)} the typical one"
+    if len(tied) > 1:
+        shown = f"{', '.join(map(str, tied[:3]))}{', …' if len(tied) > 3 else ''}"
+        return f"{len(tied)} trials tie for the best (trial {shown}): {value}, {typical}."
+    lead = f"{_than(best['objective'], ranked['objective'][1])} the next (trial {ranked['trial'][1]})"
+    return f"Trial {best['trial']} is the best{_with(tables, best)}: {value}, {lead} and {typical}."
 
 
-def _rests_on(tables: Tables, num_trials: int, doubt: str) -> str:
+def _rests_on(num_trials: int, doubt: str) -> str:
     luck = "how much of the lead is luck is unknown until the best is run again with other seeds"
     return f"This rests on {count(num_trials, 'trial')} that trained, with one seed each; {doubt or luck}."
 
@@ -107,22 +124,36 @@ def _best_settings(tables: Tables, arm: str) -> pl.DataFrame:
     return settings(tables, arm).drop_nulls("_mean").sort(pl.col("_mean") * tables.sign, maintain_order=True)
 
 
+def _noise(repeated: pl.DataFrame) -> tuple[float, str] | None:
+    """The standard deviation of repeats of the better settings, and the words for it; None where it is 0 or unknown."""
+    better = (len(repeated) + 1) // 2  # next to divergence the noise is another
+    variance = repeated["_variance"].head(better).mean()
+    if not isinstance(variance, float) or not variance:
+        return None
+    return math.sqrt(variance), f"repeats of one setting differ by {math.sqrt(variance):.2g} (standard deviation)"
+
+
 def _on_average(tables: Tables, repeated: pl.DataFrame, doubt: str) -> str:
-    """The answer of a study that repeats its repeated."""
+    """The answer of a study that repeats its settings."""
     best, metric = repeated.row(0, named=True), tables.objective.metric
     average = f"{metric} {brief(best['_mean'])} on average over {count(best['_count'], 'repeat')}"
-    variance = repeated["_variance"].head(-(-len(repeated) // 2)).mean()  # next to divergence the noise is another
-    noise = math.sqrt(variance) if isinstance(variance, float) else 0.0
-    repeats = f"Repeats of one setting differ by {noise:.2g} (standard deviation)" if noise else ""
+    noise = _noise(repeated)
     if len(repeated) == 1:
-        luck = f" {repeats}: between two single trials, less than that is luck." if repeats else ""
+        luck = f" {_capital(noise[1])}: between two single trials, less than that is luck." if noise else ""
         return f"One setting was repeated: {average}.{luck}"
     second = repeated.row(1, named=True)
-    apart = _apart(best["_mean"], second["_mean"])
-    said = f"The best setting is {_named(best)}: {average}, {apart} than the next, {_named(second)}."
-    sure = f"{repeats}, the mean of {best['_count']} by {noise / math.sqrt(best['_count']):.2g}" if repeats else ""
-    limits = "; also, ".join(each for each in (sure, doubt) if each)
-    return f"{said} {limits[0].upper()}{limits[1:]}." if limits else said
+    if best["_mean"] == second["_mean"]:
+        answered = f"The settings {_named(best)} and {_named(second)} tie for the best: {average}."
+    else:
+        apart = _than(best["_mean"], second["_mean"])
+        answered = f"The best setting is {_named(best)}: {average}, {apart} the next, {_named(second)}."
+    sure = f"{noise[1]}, the mean of {best['_count']} by {noise[0] / math.sqrt(best['_count']):.2g}" if noise else ""
+    limits = "; also, ".join(limit for limit in (sure, doubt) if limit)
+    return f"{answered} {_capital(limits)}." if limits else answered
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -147,6 +178,6 @@ def _with(tables: Tables, row: Mapping[str, Any]) -> str:
     return f" with {', '.join(f'{key}={brief(settings[key])}' for key in keys)}{more}" if keys else ""
 
 
-def _apart(one: float, other: float) -> str:
-    """`0.0042 better`: the first is the better one."""
-    return f"{abs(one - other):.2g} better" if one != other else "no better"
+def _than(one: float, other: float) -> str:
+    """`0.0042 better than`: the first is the better one."""
+    return f"{abs(one - other):.2g} better than" if one != other else "as good as"

@@ -6,10 +6,12 @@ only, a list of trials) is written as a new study file beside the report, which 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -17,17 +19,14 @@ import yaml
 from playbook.analysis.finding import Finding, Remedy
 from playbook.errors import InputError
 from playbook.study.design import Conditional, Design
-from playbook.study.overrides import (
-    DEFAULT_PROGRAM,
-    as_override,
-    dimension_from_text,
-    shell_line,
-    sweep_override,
-    trial_overrides,
-)
+from playbook.study.overrides import DEFAULT_PROGRAM, as_override, shell_line, sweep_override, trial_overrides
 from playbook.study.space import Dimension, Value
 
 N_TRIALS = "study.n_trials"
+DECAY_STEPS = "schedule.decay_steps"
+Changes = Mapping[str, Dimension | Value]
+_COUNTER = re.compile(r"(?P<stem>.+)-(?P<count>\d{1,3})")
+"""A longer number at the end of a name is no counter: an unnamed study is called by its fingerprint."""
 _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
 
 
@@ -51,62 +50,93 @@ class Commands:
 
     def of(self, finding: Finding) -> tuple[str, ...]:
         """The commands for those of a finding's remedies that can be run and change something."""
-        remedies = (self._possible(remedy) for remedy in finding.next)
-        return tuple(self._of_remedy(remedy, finding.arm) for remedy in remedies if remedy is not None)
+        commands = (self._of_remedy(remedy, finding.arm) for remedy in finding.next)
+        return tuple(command for command in commands if command is not None)
 
-    def of_trial(self, settings: Mapping[str, Value], words: Sequence[str] = ()) -> str:
-        """One trial of the study by itself, with further words."""
-        return shell_line("python", self.program, *_merged(trial_overrides(self.design, settings), words))
+    def of_trial(self, settings: Mapping[str, Value], changes: Changes = MappingProxyType({})) -> str:
+        """One trial of the study by itself, with changes."""
+        return shell_line("python", self.program, *_merged(trial_overrides(self.design, settings), _typed(changes)))
 
-    def _possible(self, remedy: Remedy) -> Remedy | None:
-        """The remedy as this study can have it.
-
-        A finite space has no more trials than points, an optimizer of one's own may have no weight decay, and a study
-        whose schedule is `linear` already is not helped by `schedule=linear`.
-        """
-        if remedy.what == "command":
-            return remedy
-        given = {key: text for key, _, text in (each.partition("=") for each in remedy.words)}
-        if remedy.what == "study" and set(given) == {N_TRIALS}:
-            wanted, size = int(given[N_TRIALS]), self.design.size
-            if wanted <= self.n_trials:  # of which not half have ended: the same command goes on
-                return replace(remedy, words=(f"{N_TRIALS}={self.n_trials}",))
-            most = wanted if size is None else min(wanted, size)
-            return replace(remedy, words=(f"{N_TRIALS}={most}",)) if most > self.n_trials else None
-        if not all(self._exists(key) for key in given):
+    def _of_remedy(self, remedy: Remedy, arm: str | None) -> str | None:
+        if remedy.what == "trial":
+            return self._of_trial_remedy(remedy)
+        if set(remedy.changes) == {N_TRIALS}:
+            return self._longer(int(remedy.changes[N_TRIALS]))  # type: ignore[arg-type]
+        changes = self._consistent(remedy.changes, self.design.fixed)
+        if not self._can_change(changes):
             return None
-        changes = any(self._said(key) != text for key, text in given.items())
-        return remedy if changes else None
+        if not _whole_words(self.design):
+            return self._with_file(changes, arm)
+        typed = _typed(changes)
+        return self._study_line(["-m"], self._study_words(typed, self._name(tuple(typed))))
+
+    def _of_trial_remedy(self, remedy: Remedy) -> str | None:
+        trials = {trial.number: trial for trial in self.design.trials(self.n_trials)}
+        assert remedy.trial is not None, "a remedy for a trial names it"
+        trial = trials[remedy.trial]
+        config = {**self.design.fixed, **self.design.fixed_in.get(trial.arm, {}), **trial.settings}
+        changes = self._consistent(remedy.changes, config)
+        if not all(self._exists(key) for key in changes) or not any(
+            key not in config or not same(config[key], to) for key, to in changes.items()
+        ):
+            return None
+        return self.of_trial(trial.settings, changes)
+
+    def _longer(self, wanted: int) -> str | None:
+        """The same study with more trials: of a finite space no more than it has points.
+
+        Where fewer trials have ended than were asked for, that may be no more than it has; the same command goes on.
+        """
+        size = self.design.size
+        n_trials = max(wanted, self.n_trials) if size is None else max(min(wanted, size), self.n_trials)
+        if n_trials == self.n_trials < wanted:
+            return None
+        if not _whole_words(self.design):
+            return self._with_file({N_TRIALS: n_trials}, None, self.design.name)
+        return self._study_line(["-m"], self._study_words([f"{N_TRIALS}={n_trials}"], self.design.name))
+
+    def _consistent(self, changes: Changes, config: Mapping[str, Value]) -> Changes:
+        """The changes, with those that a trial needs beside them to be valid.
+
+        A decay of the learning rate that has a length of its own keeps its share of a run of another length (C4);
+        longer than the run it would be refused.
+        """
+        steps, now, decay = changes.get("max_steps"), config.get("max_steps"), config.get(DECAY_STEPS)
+        if not isinstance(steps, int) or not isinstance(now, int) or not isinstance(decay, int):
+            return changes
+        return {**changes, DECAY_STEPS: max(1, round(decay * steps / now))}
+
+    def _can_change(self, changes: Changes) -> bool:
+        """Whether the study can have the changes and differs by them.
+
+        An optimizer of one's own may have no weight decay, a study whose schedule is `linear` already is not helped by
+        `schedule=linear`, and what a study searches, or an option of a group that it searches within, is not fixed.
+        """
+        searched = self.design.parameters
+        for key, to in changes.items():
+            fixes = not isinstance(to, Dimension) and any(f"{other}.".startswith(f"{key}.") for other in searched)
+            if fixes or not self._exists(key):
+                return False
+        if DECAY_STEPS in searched and "max_steps" in changes:  # some of those decays may be longer than the run
+            return False
+        return any(self._differs(key, to) for key, to in changes.items())
 
     def _exists(self, key: str) -> bool:
-        """Whether trials have the key; taken for granted where nothing of its block is fixed, and so known."""
-        fixed = [*self.design.fixed, *(each for own in self.design.fixed_in.values() for each in own)]
-        block = key.rpartition(".")[0]
-        known = bool(block) and any(each.startswith(f"{block}.") for each in fixed)
-        return not known or key in fixed or key in self.design.parameters
+        """Whether the trials of all arms have the key; taken for granted where nothing of its block is known."""
+        block = f"{key.rpartition('.')[0]}."
+        configs = [{**self.design.fixed, **own} for own in self.design.fixed_in.values()] or [dict(self.design.fixed)]
+        return key in self.design.parameters or all(
+            key in config or block == "." or not any(other.startswith(block) for other in config) for config in configs
+        )
 
-    def _said(self, key: str) -> str | None:
-        """What a command line would say that a key is now; None where it is searched, or nobody knows."""
-        said = {match["key"]: match["text"] for each in self.design.overrides if (match := _WORD.match(each))}
-        if key in self.design.parameters:
-            return None
-        fixed = self.design.fixed
-        return said.get(key) or (as_override(key, fixed[key]).partition("=")[2] if key in fixed else None)
-
-    def _of_remedy(self, remedy: Remedy, arm: str | None) -> str:
-        if remedy.what == "command":
-            return shell_line(*remedy.words)
-        if remedy.what == "trial":
-            trials = {trial.number: trial for trial in self.design.trials(self.n_trials)}
-            assert remedy.trial is not None, "a remedy for a trial names it"
-            return self.of_trial(trials[remedy.trial].settings, remedy.words)
-        longer = all(each.startswith("study.n_trials=") for each in remedy.words)
-        if not longer and not _whole_words(self.design):
-            return self._with_file(remedy.words, arm)
-        name = self.design.name if longer else self._name(remedy.words)
-        if longer and not _whole_words(self.design):
-            return self._with_file(remedy.words, arm, name)
-        return self._study_line(["-m"], self._study_words(remedy.words, name))
+    def _differs(self, key: str, to: Dimension | Value) -> bool:
+        """Whether it is something else than what all trials have now; what is searched, or unknown, is."""
+        if isinstance(to, Dimension) or key in self.design.parameters:
+            return True
+        if key in self.design.fixed:
+            return not same(self.design.fixed[key], to)
+        given = {match["key"]: match["text"] for each in self.design.overrides if (match := _WORD.match(each))}
+        return key not in given or f"{key}={given[key]}" != as_override(key, to)  # an option of a group
 
     def _study_line(self, flags: Sequence[str], words: Sequence[str]) -> str:
         """The command of a study. In an app whose config has no `study` its keys are the sweeper's, and new there."""
@@ -123,8 +153,9 @@ class Commands:
         swept = {**design.scientific, **design.nuisance, **design.repeat}
         roles = [f"study.roles.{key}=scientific" for key in design.scientific]
         roles += [f"study.roles.{key}=repeat" for key in design.repeat if key != "seed"]
-        own = [sweep_override(key, each) for key, each in swept.items()]
-        return _merged([*_merged(design.overrides, own), *roles, *self._study_keys(name)], words)
+        sweeps = [sweep_override(key, dimension) for key, dimension in swept.items()]
+        overrides = _merged(_without_options(design.overrides, words), sweeps)
+        return _merged([*overrides, *roles, *self._study_keys(name)], words)
 
     def _study_keys(self, name: str) -> list[str]:
         design = self.design
@@ -134,35 +165,46 @@ class Commands:
         n_trials = [] if design.size == self.n_trials else [f"{N_TRIALS}={self.n_trials}"]
         return [as_override("study.name", name), *goal, *seed, *n_trials]
 
-    def _with_file(self, words: Sequence[str], arm: str | None, name: str | None = None) -> str:
-        """The study as a file, with its space as the words change it in the arm; the other words stay words."""
-        sweeps, values = _split(words)
-        design = _changed(self.design, sweeps, arm)
+    def _with_file(self, changes: Changes, arm: str | None, name: str | None = None) -> str:
+        """The study as a file, with its space as the changes make it in the arm; values stay words."""
+        dimensions = {key: to for key, to in changes.items() if isinstance(to, Dimension)}
+        values = _typed({key: to for key, to in changes.items() if key not in dimensions})
+        design = _changed(self.design, dimensions, arm)
         block = _study_block(design)
         text = yaml.safe_dump(
             {"defaults": ["_base_", "_self_"], **block}, sort_keys=False, allow_unicode=True, width=120
         )
         name = name or self._name((text, *values))
-        words = _without_searched(self.design.overrides, design)
+        words = _without_searched(_without_options(self.design.overrides, values), design)
         if self.study_key != "study":  # there is no group of studies: all of it can stand on the command line
             said = [as_override(f"study.{key}", value) for key, value in block.items() if value]
             return self._study_line(["-m"], _merged([*words, *said, *self._study_keys(name)], values))
         path = self.folder / "study" / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.yaml"
         self.files[path] = f"# Written by the report of study {self.design.name}.\n{text}"
-        keys = [each for each in self._study_keys(name) if not each.startswith("study.goal=")]
+        keys = [word for word in self._study_keys(name) if not word.startswith("study.goal=")]
         given = ["-m", "--config-dir", str(self.folder)]
         return self._study_line(given, [f"study={path.stem}", *_merged([*words, *keys], values)])
 
     def _name(self, study: tuple[str, ...]) -> str:
         """`demo-2` for the first other study, `demo-3` for the next; the same one keeps its name."""
         if study not in self._names:
-            stem, _, number = self.design.name.rpartition("-")
-            stem, count = (stem, int(number)) if stem and number.isdigit() else (self.design.name, 1)
-            names = set(self._names.values())
-            while (name := f"{stem}-{(count := count + 1)}") in names or self.taken(name):
-                pass
-            self._names[study] = name
+            counter = _COUNTER.fullmatch(self.design.name)
+            stem, count = (counter["stem"], int(counter["count"])) if counter else (self.design.name, 1)
+            used = set(self._names.values())
+            names = (f"{stem}-{number}" for number in itertools.count(count + 1))
+            self._names[study] = next(name for name in names if name not in used and not self.taken(name))
         return self._names[study]
+
+
+def same(one: Value, other: Value) -> bool:
+    """Whether two values of a key are one: 1 and 1.0 are, 1 and true are not."""
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
+def _typed(changes: Changes) -> list[str]:
+    return [
+        sweep_override(key, to) if isinstance(to, Dimension) else as_override(key, to) for key, to in changes.items()
+    ]
 
 
 def _merged(words: Iterable[str], others: Iterable[str]) -> list[str]:
@@ -177,6 +219,12 @@ def _merged(words: Iterable[str], others: Iterable[str]) -> list[str]:
         prefix = prefixes.setdefault(match["key"], match["prefix"])
         found[match["key"]] = f"{prefix}{match['key']}={match['text']}"
     return list(found.values())
+
+
+def _without_options(words: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """The words but those for keys of a group whose option changes: another schedule may have no `decay_steps`."""
+    groups = tuple(f"{match['key']}." for change in changes if (match := _WORD.match(change)))
+    return [word for word in words if not word.lstrip("+").startswith(groups)]
 
 
 def _without_searched(words: Sequence[str], design: Design) -> list[str]:
@@ -205,18 +253,6 @@ def _whole_words(design: Design) -> bool:
     except InputError:
         return False
     return True
-
-
-def _split(words: Sequence[str]) -> tuple[dict[str, Dimension], list[str]]:
-    """The sweeps among the words, and the others."""
-    sweeps, values = {}, []
-    for each in words:
-        key, _, text = each.partition("=")
-        try:
-            sweeps[key] = dimension_from_text(text, key)
-        except InputError:
-            values.append(each)
-    return sweeps, values
 
 
 def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -> Design:

@@ -15,7 +15,7 @@ from rich.console import Console
 from playbook.analysis.external import from_frames
 from playbook.analysis.metrics import direction
 from playbook.analysis.rejudge import By, rejudge
-from playbook.analysis.rules import findings
+from playbook.analysis.rules import find_all
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.errors import InputError, one_line
 from playbook.report.answer import answer
@@ -92,7 +92,7 @@ def external_contents(
 
     Where `runs_here`, there are commands, with the data and the model of the defaults.
     """
-    found = tuple(findings(tables))
+    found = tuple(find_all(tables))
     design = _design(tables, name)
     first = _settings(tables, design, 0) if design and len(tables.trials) else {}
     commands = None

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from playbook.analysis.metrics import direction
 from playbook.analysis.rejudge import By, rejudge
-from playbook.analysis.rules import findings
+from playbook.analysis.rules import find_all
 from playbook.analysis.tables import conditions, tables_of
 from playbook.report.answer import answer
 from playbook.report.commands import Commands
@@ -77,7 +77,7 @@ def contents_of(study: StudyRecord, out_dir: Path, objective: Objective | None =
     if judged_anew:
         tables = rejudge(tables, objective.metric, objective.mode, by=by)
         design = replace(design, objective=objective)
-    found = tuple(findings(tables))
+    found = tuple(find_all(tables))
 
     def taken(name: str) -> bool:
         return (study.path.parent / name).exists()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,9 +10,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from synthetic_tables import a_space, study, tables, together
 
-from playbook.analysis.rules import SEVERITIES, findings
+import playbook.analysis
+from playbook.analysis.rules import SEVERITIES, find_all
 from playbook.analysis.tables import CURVE_COLUMNS
-from playbook.study.space import Choice, Float
+from playbook.study.overrides import as_override, sweep_override
+from playbook.study.space import Choice, Dimension, Float
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
 
@@ -47,7 +50,7 @@ def test_any_study_has_findings_that_can_be_written(name, by_maximum):
     found = HOSTILE[name]
     if by_maximum:
         found = replace(found, objective=replace(found.objective, mode="max"))
-    for each in findings(found):
+    for each in find_all(found):
         assert each.severity in SEVERITIES
         assert each.message
         json.dumps(asdict(each), allow_nan=False)
@@ -55,8 +58,8 @@ def test_any_study_has_findings_that_can_be_written(name, by_maximum):
         assert each.arm is None or each.arm in found.arms
 
 
-def test_problems_come_first_and_every_word_is_one_of_hydras():
-    found = findings(a_faulty_study())
+def test_problems_come_first_and_every_change_can_be_typed():
+    found = find_all(a_faulty_study())
     order = [SEVERITIES.index(each.severity) for each in found]
     assert order == sorted(order)
     codes = {(each.code, each.arm) for each in found if each.severity != "info"}
@@ -65,14 +68,16 @@ def test_problems_come_first_and_every_word_is_one_of_hydras():
         ("infeasible_fraction", "all"),
         ("space_boundary", "optimizer=sgd"),
     }
-    words = [word for each in found for remedy in each.next if remedy.what != "command" for word in remedy.words]
-    assert words
-    OverridesParser.create().parse_overrides(words)
+    changes = [change for each in found for remedy in each.next for change in remedy.changes.items()]
+    assert changes
+    OverridesParser.create().parse_overrides(
+        [sweep_override(key, to) if isinstance(to, Dimension) else as_override(key, to) for key, to in changes]
+    )
 
 
 def test_ten_thousand_trials():
     found = study(10_000, a_space(np.random.default_rng(1), 6), lambda at: (at["lr"] + 0.2) ** 2, noise=0.1)
-    assert next((each.code, each.severity) for each in findings(found)) == ("space_boundary", "problem")
+    assert next((each.code, each.severity) for each in find_all(found)) == ("space_boundary", "problem")
 
 
 def test_the_order_of_the_trials_is_of_no_matter():
@@ -81,11 +86,17 @@ def test_the_order_of_the_trials_is_of_no_matter():
     in_order = replace(found, trials=found.trials.sort("arm"))
 
     def said(which):
-        return sorted((each.code, each.severity, str(each.arm), str(each.parameter)) for each in findings(which))
+        return sorted((each.code, each.severity, str(each.arm), str(each.parameter)) for each in find_all(which))
 
     assert said(shuffled) == said(in_order)
 
 
 def test_a_study_without_curves_has_no_finding_of_curves():
     assert a_faulty_study().curves.equals(pl.DataFrame(schema=CURVE_COLUMNS))
-    assert "overfitting" not in {each.code for each in findings(a_faulty_study())}
+    assert "overfitting" not in {each.code for each in find_all(a_faulty_study())}
+
+
+def test_no_rule_knows_hydra():
+    for path in Path(playbook.analysis.__file__).parent.rglob("*.py"):
+        assert "hydra" not in (text := path.read_text()).replace("no Hydra", ""), path
+        assert "study.overrides" not in text, path

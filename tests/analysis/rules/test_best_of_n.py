@@ -110,7 +110,7 @@ def test_a_curve_that_falls_is_advice_to_run_more_and_a_flat_one_is_silent():
     assert find(flat) == []
     (few,) = find(study(8, {f"k{i}": Float(0, 1) for i in range(6)}, lambda at: sum(u**2 for u in at.values())))
     assert (few.code, few.rule, few.severity != "info") == ("few_trials", "B6", True)
-    assert few.next[0].words == ("study.n_trials=16",)
+    assert few.next[0].changes == {"study.n_trials": 16}
     (none,) = find(tables([0.1, 0.2], {"lr": [0.1, 0.2]}, SPACE))
     assert (none.severity, none.evidence["falling"]) == ("info", None)
 

@@ -9,7 +9,6 @@ from scipy.stats import linregress
 from synthetic_tables import study, tables, together
 
 from playbook.analysis.rules.boundary import edges, find, lead, slope_p
-from playbook.analysis.rules.infeasible import causes
 from playbook.study.space import Choice, Float, Int
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
@@ -26,7 +25,7 @@ def test_an_optimum_outside_is_a_problem_with_the_wider_range_as_words(num_trial
     (found,) = find(study(num_trials, LR, lambda at: (at["lr"] + 0.3) ** 2, noise=0.01, mode=mode))
     assert (found.code, found.rule, found.severity, found.parameter) == ("space_boundary", "B5", "problem", "lr")
     assert found.evidence["end"] == "lower"
-    assert found.next[0].words == ("lr=tag(log,interval(1e-05,0.1))",)
+    assert found.next[0].changes == {"lr": Float(1e-5, 0.1, "log")}
 
 
 @pytest.mark.parametrize("num_trials", [8, 100, 10_000])
@@ -87,7 +86,7 @@ def test_grids_and_whole_numbers():
     space = {"model.width": grid, "lr": Choice((0.01, 0.1, 1.0, 10.0))}
     found = tables(loss, {"model.width": [r[0] for r in rows], "lr": [r[1] for r in rows]}, space)
     assert severities(found) == {("model.width", "upper"): "problem"}
-    assert find(found)[0].next[0].words == ("model.width=16,32,64,128,256,512,1024",)
+    assert find(found)[0].next[0].changes == {"model.width": Choice((16, 32, 64, 128, 256, 512, 1024))}
     whole = study(60, {"model.width": Int(16, 256, "log")}, lambda at: 1 - at["model.width"], noise=0.005)
     assert severities(whole) == {("model.width", "upper"): "problem"}
 
@@ -156,7 +155,7 @@ def test_the_lead_is_in_units_of_the_noise():
 
 def test_the_numbers_of_an_edge():
     found = tables([0.5, 0.1, 0.4, 0.9, 0.3], {"lr": [1e-4, 1e-3, 1e-2, 1e-1, 10**-2.5]}, LR)
-    lower, upper = edges(found, "all", causes(found))
+    lower, upper = edges(found, "all")
     assert (lower.trial, lower.value, lower.beyond, upper.beyond) == (1, 1e-3, 1, 3)
     assert lower.distance == pytest.approx(1 / 3)
     assert upper.distance == pytest.approx(2 / 3)

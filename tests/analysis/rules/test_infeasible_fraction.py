@@ -83,7 +83,7 @@ def test_where_they_fail_and_the_range_without_it():
     where = finding.evidence["where"]
     assert (where["parameter"], where["side"]) == ("lr", "above")
     assert where["value"] == pytest.approx(1e-2, rel=0.2)
-    assert finding.next[0].words == (f"lr=tag(log,interval(0.0001,{float(format(where['value'], '.2g'))}))",)
+    assert finding.next[0].changes == {"lr": Float(1e-4, float(format(where["value"], ".2g")), "log")}
 
 
 def test_failures_at_random_lie_nowhere():

@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 from synthetic_tables import study, tables
 
-from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.rules.stability_edge import find, learning_rates, stability_edge
 from playbook.study.space import Choice, Float
 
@@ -23,8 +22,8 @@ def test_the_best_lr_is_just_below_the_unstable_ones(num_trials, mode):
     assert finding.evidence["unstable_above"] == pytest.approx(1e-4 * 1000**0.6, rel=0.6)
     sweep, warmup = finding.next
     assert (sweep.what, sweep.trial) == ("trial", finding.trials[0])
-    assert float(sweep.words[0].removeprefix("lr=")) == pytest.approx(2 * finding.evidence["best"], rel=1e-2)
-    assert warmup.words == ("warmup_steps=50",)
+    assert sweep.changes["lr"] == pytest.approx(2 * finding.evidence["best"], rel=1e-2)
+    assert warmup.changes == {"warmup_steps": 50}
 
 
 def test_far_below_them_is_nothing_and_neither_is_where_none_fail():
@@ -41,7 +40,7 @@ def test_out_of_memory_is_no_instability():
 def test_a_survivor_within_the_unstable_region_is_at_the_edge_too():
     lrs = [1e-4, 2e-4, 1e-3, 1e-2, 3e-2, 2e-2, 2.5e-2, 4e-2, 6e-2, 7e-2, 8e-2, 1e-1]
     found = tables([0.5, 0.5, 0.4, 0.3, 0.2] + [None] * 7, {"lr": lrs}, LR)
-    edge = stability_edge(found, "all", "lr", causes(found))
+    edge = stability_edge(found, "all", "lr")
     assert (edge.trial, edge.best) == (4, 3e-2)
     assert edge.ratio < 1
     assert len(find(found)) == 1

@@ -1,6 +1,6 @@
 """The curves of one metric as a rectangle, a row a trial, so that a thousand trials are judged in one go.
 
-Evaluations that are not finite are left out, and a single wild value between ordinary neighbours is brought near
+Evaluations that are not finite are left out, and a single outlier between ordinary neighbours is brought near
 them: a batch that blew up once is not a trend, and one value of 1e17 would be all that a mean sees.
 """
 
@@ -29,15 +29,15 @@ MOST = 64
 """Points that a trend is looked for in: enough for its shape, and averaging makes their noise independent."""
 BEST = 5
 """Trials of an arm that are looked at one by one: the training curves of at least the best (B8)."""
-_WILD = 10.0
-"""Typical distances from the median of five beyond which a value is wild."""
+_OUTLIER = 10.0
+"""Typical distances from the median of five beyond which a value is an outlier."""
 _FEW = 0.05
-"""The share of a curve's values that may be wild."""
-MONSTROUS = 1e100
+"""The share of a curve's values that may be outliers."""
+INFINITE = 1e100
 """Values beyond it are as good as infinite, and their squares would be."""
 _FEWEST_FOR_BENDS = 8
-_PLUNGE = 2
-"""First evaluations that are as they are: a curve may begin with a plunge."""
+_TRANSIENT = 2
+"""First evaluations that are as they are: a curve may begin with a transient."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ class Curves:
         late = self.steps > (share * self.last_steps)[:, None]
         last_ones = self.columns >= (self.lengths - fewest)[:, None]
         return (late | last_ones) & (self.columns < self.lengths[:, None])
+
+    def late(self, share: float) -> Flags:
+        """(rows, longest): as `after`, and none of a row in which those begin before the middle of the run.
+
+        The last five of five evaluations are all of the course: they fall, and say nothing about the end.
+        """
+        late = self.after(share)
+        begins = np.where(late, self.steps, np.inf).min(axis=1, initial=np.inf)
+        return late & (begins >= 0.5 * self.last_steps)[:, None]
 
     def up_to(self, share: float) -> Flags:
         """(rows, longest): the evaluations up to a share of the row's steps, without the first."""
@@ -108,7 +117,7 @@ def from_rows(
     last[:-1] = (np.diff(trial) != 0) | (np.diff(step) != 0)
     ends = last.copy()
     ends[:-1] = np.diff(trial) != 0
-    finite = np.abs(value) < MONSTROUS
+    finite = np.abs(value) < INFINITE
     broken = trial[ends & ~finite]
     kept = last & finite
     trial, step, value = trial[kept], step[kept].astype(np.float64), value[kept] * float(sign)
@@ -119,7 +128,7 @@ def from_rows(
     steps, values = np.full(shape, np.nan), np.full(shape, np.nan)
     steps[row, column], values[row, column] = step, value
     curves = Curves(trials, steps, values, lengths, np.isin(trials, broken)).only(lengths >= max(fewest, 1))
-    return replace(curves, values=_without_wild_values(curves))
+    return replace(curves, values=_without_outliers(curves))
 
 
 def condensed(curves: Curves, most: int = MOST) -> Curves:
@@ -176,7 +185,7 @@ def named(rows: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _without_wild_values(curves: Curves) -> Values:
+def _without_outliers(curves: Curves) -> Values:
     """The values, where a few that are far from the median of the five around them are replaced by it.
 
     Where they are not few, they belong to the curve, and are only brought as near as the limit.
@@ -188,15 +197,15 @@ def _without_wild_values(curves: Curves) -> Values:
     place = np.abs(np.where(place > last, 2 * last - place, place))  # mirrored at both ends
     around = np.lib.stride_tricks.sliding_window_view(np.take_along_axis(curves.values, place, axis=1), 5, axis=1)
     middle = np.median(around, axis=2)
-    judged = (curves.columns >= _PLUNGE) & (curves.columns <= last)
+    judged = (curves.columns >= _TRANSIENT) & (curves.columns <= last)
     with np.errstate(over="ignore", invalid="ignore"):
         distance = np.where(judged, curves.values - middle, np.nan)
-        # On a steep stretch most values are the median of their five; their bends still show the noise. One wild value
+        # On a steep stretch most values are the median of their five; their bends still show the noise. One outlier
         # has three bends.
         bends = lower_rms(np.abs(np.diff(curves.values, n=2, axis=1)), share=0.5) / np.sqrt(6)
         bends = np.where(curves.lengths >= _FEWEST_FOR_BENDS, bends, 0.0)
         typical = np.maximum(np.maximum(lower_rms(np.abs(distance)), bends), quantum(curves.values))
-        limit = _WILD * typical[:, None]
+        limit = _OUTLIER * typical[:, None]
         near = np.clip(distance, -limit, limit)
     wild = judged & (near != distance)
     few = wild.sum(axis=1) <= np.maximum(1, _FEW * curves.lengths)

@@ -1,4 +1,4 @@
-"""All that a study's tables say: every question of this room asked once, the worst answers first."""
+"""All that a study's tables say: every rule asked once, the worst answers first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from playbook.analysis.tables import Tables
 
 SEVERITIES = ("problem", "advice", "info")
 
-QUESTIONS: tuple[Callable[[Tables], list[Finding]], ...] = (
+RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
     crashed.find,
     boundary.find,
     stability_edge.find,
@@ -48,9 +48,9 @@ QUESTIONS: tuple[Callable[[Tables], list[Finding]], ...] = (
 """In the order in which one reads a study: the space, what failed, how many trials, the curves, what was learned."""
 
 
-def findings(tables: Tables) -> list[Finding]:
-    """Every finding: problems, then advice, then information; within each in the order of `QUESTIONS`."""
+def find_all(tables: Tables) -> list[Finding]:
+    """Every finding: problems, then advice, then information; within each in the order of `RULES`."""
     if not len(tables.trials):
         return []
-    found = [finding for find in QUESTIONS for finding in find(tables)]
+    found = [finding for find in RULES for finding in find(tables)]
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))

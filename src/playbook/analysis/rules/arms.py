@@ -19,13 +19,20 @@ import polars as pl
 
 from playbook.analysis.finding import Finding
 from playbook.analysis.regret import Values, comparable, losses
+from playbook.analysis.repeats import averaged
 from playbook.analysis.rules.best_of_n import best_is
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import Tables, computed_once
 from playbook.text import listed
 
-BEYOND_LUCK = 0.975
-FEWEST = 6
-"""Half of fewer trials can be told from nothing."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    beyond_luck: float = 0.975
+    """The share of half-length searches that an arm must win to be better."""
+    fewest: int = 6
+    """Trials of an arm: half of fewer can be told from nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,11 @@ class Comparison:
 
 
 def summary(tables: Tables) -> pl.DataFrame:
-    """A row an arm, best first: `arm`, `trials`, `infeasible`, `best`, `trial`, and the `median` of the feasible."""
+    """A row an arm, best first: `arm`, `trials`, `infeasible`, `best`, `trial`, and the `median` of the feasible.
+
+    Where settings are repeated, each counts as one trial with its mean.
+    """
+    tables = averaged(tables)
     rows = []
     for arm in tables.arms:
         counted, ranked = comparable(tables.of_arm(arm)), tables.ranked(arm)
@@ -65,17 +76,18 @@ def summary(tables: Tables) -> pl.DataFrame:
     )
 
 
-def comparisons(tables: Tables) -> list[Comparison]:
+@computed_once
+def comparisons(tables: Tables, limits: Thresholds = Thresholds()) -> list[Comparison]:
     """The best arm against each of the others, best first. Empty where there are no two arms or nothing is feasible."""
     arms = summary(tables)
     if len(arms) < 2 or arms["best"][0] is None:
         return []
-    loss = {arm: losses(comparable(tables.of_arm(arm)), tables.sign) for arm in arms["arm"]}
+    loss = {arm: losses(comparable(averaged(tables).of_arm(arm)), tables.sign) for arm in arms["arm"]}
     best, *others = arms.iter_rows(named=True)
     found = []
     for other in others:
         share = share_of_wins(loss[best["arm"]], loss[other["arm"]])
-        enough = min(best["trials"], other["trials"]) >= FEWEST
+        enough = min(best["trials"], other["trials"]) >= limits.fewest
         found.append(
             Comparison(
                 best["arm"],
@@ -85,7 +97,7 @@ def comparisons(tables: Tables) -> list[Comparison]:
                 best["trials"],
                 other["trials"],
                 share,
-                "better" if enough and share >= BEYOND_LUCK else "cannot tell",
+                "better" if enough and share >= limits.beyond_luck else "cannot tell",
             )
         )
     return found
@@ -112,23 +124,28 @@ def _best_of(n: int, loss: Values, values: Values) -> Values:
     return found
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`arms`, where there are two or more."""
-    compared = comparisons(tables)
+    compared = comparisons(tables, limits)
     if not compared:
         return []
     best, rows = compared[0], summary(tables)
     beaten = [each.other for each in compared if each.verdict == "better"]
     rest = [each.other for each in compared if each.verdict == "cannot tell"]
-    message = f"The best trial is of {best.best} ({tables.objective.metric} {best.best_objective:.4g})."
+    value = f"{tables.objective.metric} {best.best_objective:.4g}{' on average over its repeats' * bool(tables.repeat)}"
+    tied = [each.other for each in compared if each.other_objective == best.best_objective]
+    message = f"The best {'setting' if tables.repeat else 'trial'} is of {best.best} ({value})."
+    if tied:
+        message = f"{listed([best.best, *tied])} tie for the best ({value})."
     if beaten:
         message += f" That arm is better than {listed(beaten)} beyond what the luck of a search explains."
     if rest:
-        message += f" Against {listed(rest)} it cannot be told: half of the trials could have turned the order."
-    message += " Seeds are another matter: retrain before adopting (B11)."
+        message += f" Against {listed(rest)} it cannot be told: half as many trials often say the opposite."
+    if not tables.repeat:
+        message += " Seeds are another matter: retrain before adopting (B11)."
     evidence = {
         "arms": rows.to_dicts(),
         "shares": {each.other: round(each.share, 4) for each in compared},
-        "beyond_luck": BEYOND_LUCK,
+        "beyond_luck": limits.beyond_luck,
     }
     return [Finding("arms", "info", "B3", message, trials=tuple(rows["trial"].drop_nulls()), evidence=evidence)]

@@ -22,8 +22,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from playbook.analysis.finding import Finding, Remedy
-from playbook.analysis.regret import Values, comparable, losses, regret, sane
-from playbook.analysis.repeats import settings
+from playbook.analysis.regret import Values, comparable, losses, regret, robust
+from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
 from playbook.study.space import size
 
@@ -87,23 +87,20 @@ def sizes(num_trials: int, at_most: int = 24) -> list[int]:
 
 def tries(tables: Tables, arm: str) -> pl.DataFrame:
     """`status` and `objective` of each setting that was tried in an arm; repeats of one are one, with their mean."""
-    if not tables.repeat:
-        return comparable(tables.of_arm(arm))
-    trained = pl.when(pl.col("_mean").is_not_null()).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
-    return settings(tables, arm).select(status=trained, objective="_mean")
+    return comparable(averaged(tables).of_arm(arm))
 
 
 def is_whole(tables: Tables, arm: str) -> bool:
     """Whether every setting of an arm has been tried: a grid, or one setting with several seeds."""
-    sizes = [
+    numbers = [
         size(dimension)
         for key, dimension in tables.space.get(arm, {}).items()
         if key not in tables.repeat and not (key in tables.scientific and size(dimension))
     ]
     return (
         arm in tables.space
-        and None not in sizes
-        and len(tries(tables, arm)) >= math.prod(each for each in sizes if each is not None)
+        and None not in numbers
+        and len(tries(tables, arm)) >= math.prod(number for number in numbers if number is not None)
     )
 
 
@@ -114,7 +111,7 @@ def values_of(tables: Tables, arm: str) -> list[float]:
     trial that diverged is no worse than that either. Empty where no trial is feasible.
     """
     loss = losses(tries(tables, arm), tables.sign)
-    usual = sane(loss)
+    usual = robust(loss)
     if not len(usual):
         return []
     chance = -np.inf if tables.chance is None else tables.chance * tables.sign
@@ -169,7 +166,7 @@ def _of_arm(tables: Tables, arm: str) -> list[Finding]:
         "falling": None if np.isnan(found.falling) else round(found.falling, 4),
     }
     total = 2 * len(tables.trials)
-    remedy = (Remedy((f"study.n_trials={total}",)),)
+    remedy = (Remedy({"study.n_trials": total}),)
     if found.verdict == "cannot tell":
         message = (
             f"{found.num_trials} trials, {found.feasible} of them feasible, cannot tell whether more would find better."

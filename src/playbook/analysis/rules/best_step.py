@@ -1,12 +1,13 @@
 """When in training were the trials best? Always early: far too many steps. Always late: maybe too few (C2).
 
-A histogram of `best_step_shares` is the picture of it. The verdicts are about the better trials of each arm: a
-learning rate that is too low is best at its last step however many there are.
+A histogram of `best_step_shares` is the picture of it. The verdicts are about the better trials of each arm: a learning
+rate that is too low is best at its last step however many there are.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -15,19 +16,30 @@ from scipy.stats import binom
 from playbook.analysis.curves.rectangle import best_first
 from playbook.analysis.finding import Finding, Severity
 from playbook.analysis.remedies import longer, shorter
-from playbook.analysis.tables import Tables
-
-EARLY, LATE = 0.1, 0.75
-"""The shares of the steps by which, and after which, a trial is early or late."""
-ALWAYS, CONSISTENTLY = 0.9, 0.8
-"""The shares of trials that are always and consistently."""
-FEWEST, MOST = 5, 40
-"""Of the better quarter of an arm, at least and at most so many are asked."""
-P_VALUE = 0.01
-"""That so many are there by chance, if best steps fall anywhere: three early ones, or four late ones, say something."""
-P_SURE = 1e-4
+from playbook.analysis.tables import Tables, computed_once
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdicts depend on."""
+
+    early: float = 0.1
+    """The share of the steps by which a trial is early."""
+    late: float = 0.75
+    """The share of the steps after which a trial is late."""
+    always: float = 0.9
+    """The share of the trials asked that are early always."""
+    consistently: float = 0.8
+    """The share of the trials asked that are late consistently."""
+    asked: tuple[int, int] = (5, 40)
+    """Of the better quarter of an arm, at least and at most so many are asked."""
+    p_value: float = 0.01
+    """That so many are there by chance, if best steps fall anywhere: three early ones, or four late ones, tell."""
+    p_sure: float = 1e-4
+    """The same for a problem."""
+
+
+@computed_once
 def best_step_shares(tables: Tables) -> pl.DataFrame:
     """A row a trial with an objective: `best_step`, `steps` (its last evaluation's) and `share` (of one in the other).
 
@@ -56,16 +68,16 @@ def best_step_shares(tables: Tables) -> pl.DataFrame:
     return kept.with_columns(share=pl.col("best_step") / pl.col("steps"))
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """At most one finding an arm."""
-    return [
-        found for arm, rows in best_first(tables, best_step_shares(tables)) if (found := _of_arm(tables, arm, rows))
-    ]
+    arms = best_first(tables, best_step_shares(tables))
+    return [finding for arm, rows in arms if (finding := _of_arm(tables, arm, rows, limits))]
 
 
-def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
-    few = rows.head(min(max(FEWEST, math.ceil(len(rows) / 4)), MOST))
-    early, late = few.filter(pl.col("share") <= EARLY), few.filter(pl.col("share") >= LATE)
+def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) -> Finding | None:
+    fewest, most = limits.asked
+    few = rows.head(min(max(fewest, math.ceil(len(rows) / 4)), most))
+    early, late = few.filter(pl.col("share") <= limits.early), few.filter(pl.col("share") >= limits.late)
     evidence: dict[str, Any] = {
         "asked": len(few),
         "early": len(early),
@@ -74,20 +86,20 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         "shares": few["share"].head(10).to_list(),
     }
     trials = tuple(few["trial"].head(10).to_list())
-    p_early = float(binom.sf(len(early) - 1, len(few), EARLY))
-    if len(early) >= ALWAYS * len(few) and p_early < P_VALUE:
+    p_early = float(binom.sf(len(early) - 1, len(few), limits.early))
+    if len(early) >= limits.always * len(few) and p_early < limits.p_value:
         latest = int(early["best_step"].max())  # type: ignore[arg-type]
         message = (
             f"{len(early)} of the {len(few)} best trials were best in the first tenth of training, by step {latest}."
             " That is far too many steps."
         )
-        severity: Severity = "problem" if p_early < P_SURE else "advice"
+        severity: Severity = "problem" if p_early < limits.p_sure else "advice"
         evidence["p_value"] = p_early
         return Finding(
             "best_step_early", severity, "C2", message, arm, None, trials, evidence, shorter(tables, 2 * latest)
         )
-    p_late = float(binom.sf(len(late) - 1, len(few), 1 - LATE))
-    if len(late) >= CONSISTENTLY * len(few) and p_late < P_VALUE:
+    p_late = float(binom.sf(len(late) - 1, len(few), 1 - limits.late))
+    if len(late) >= limits.consistently * len(few) and p_late < limits.p_value:
         message = (
             f"{len(late)} of the {len(few)} best trials were best in the last quarter of training. Longer training,"
             " with the decay of the learning rate tuned again, may be better."

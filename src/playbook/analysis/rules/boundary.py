@@ -107,17 +107,14 @@ class Edge:
         return "info" if self.near else None
 
 
-def edges(tables: Tables, arm: str, judged: pl.DataFrame) -> list[Edge]:
-    """Both ends of each ordered hyperparameter that varies in an arm, where widening is possible.
-
-    `judged` is what `infeasible.causes` says.
-    """
+def edges(tables: Tables, arm: str) -> list[Edge]:
+    """Both ends of each ordered hyperparameter that varies in an arm, where widening is possible."""
     trials = comparable(tables.of_arm(arm))
     loss = losses(trials, tables.sign)
     if int(np.isfinite(loss).sum()) < FEWEST:
         return []
     lost, best = regret(loss), int(np.argmin(loss))
-    failed = trials["trial"].is_in(judged.filter(pl.col("cause").is_not_null())["trial"].implode()).to_numpy()
+    failed = trials["trial"].is_in(causes(tables).filter(pl.col("cause").is_not_null())["trial"].implode()).to_numpy()
     varied = {
         key: each
         for key, each in tables.space.get(arm, {}).items()
@@ -200,18 +197,15 @@ def lead(far: Values, lost: Values) -> float:
 
 def find(tables: Tables) -> list[Finding]:
     """`space_boundary` for each arm, hyperparameter and end where the best trial is suspiciously near."""
-    judged = causes(tables)
     return [
         _finding(tables, arm, edge, edge.severity)
         for arm in tables.arms
-        for edge in edges(tables, arm, judged)
+        for edge in edges(tables, arm)
         if edge.severity is not None
     ]
 
 
 def _finding(tables: Tables, arm: str, edge: Edge, severity: Severity) -> Finding:
-    from playbook.study.overrides import sweep_override
-
     dimension = tables.space[arm][edge.key]
     wider = widened(dimension, edge.end)
     assert wider is not None
@@ -249,7 +243,7 @@ def _finding(tables: Tables, arm: str, edge: Edge, severity: Severity) -> Findin
         parameter=edge.key,
         trials=(edge.trial,),
         evidence=evidence,
-        next=(Remedy((sweep_override(edge.key, wider),)),),
+        next=(Remedy({edge.key: wider}),),
     )
 
 

@@ -6,38 +6,51 @@ steps are, every step has about the same length, which is a lower learning rate 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from playbook.analysis.curves.rectangle import BEST, MONSTROUS
+from playbook.analysis.curves.rectangle import BEST, INFINITE, best_first
 from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.tables import Tables
 
-AGGRESSIVE = 0.5
-"""The share of clipped steps beyond which clipping is a lower learning rate (E7)."""
-PERCENTILE = 90
-FEWEST_STEPS = 20
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdicts depend on."""
+
+    aggressive: float = 0.5
+    """The share of clipped steps beyond which clipping is a lower learning rate (E7)."""
+    percentile: float = 90
+    """Of the unclipped norms, where the proposed threshold lies."""
+    fewest_steps: int = 20
+    """Steps below which no threshold is proposed."""
 
 
-def threshold(norms: pl.Series) -> float | None:
-    """The 90th percentile of the unclipped norms of a run's steps, of two digits; None where there are too few."""
-    finite = norms.filter(norms < MONSTROUS)
-    if len(finite) < FEWEST_STEPS:
-        return None
-    return float(f"{np.percentile(finite.to_numpy(), PERCENTILE):.2g}")
+def norm_percentile(norms: pl.Series, percentile: float = Thresholds.percentile) -> float | None:
+    """The percentile (linear between steps) of those of a run's unclipped gradient norms that are finite; None without
+    any."""
+    finite = norms.filter(norms < INFINITE)
+    return float(np.percentile(finite.to_numpy(), percentile)) if len(finite) else None
 
 
-def numbers(tables: Tables) -> pl.DataFrame:
+def threshold(norms: pl.Series, limits: Thresholds = Thresholds()) -> float | None:
+    """The proposed `clip_norm`, of two digits: a percentile of a run's norms; None where there are too few steps."""
+    norm = norm_percentile(norms, limits.percentile)
+    return None if norm is None or len(norms.filter(norms < INFINITE)) < limits.fewest_steps else float(f"{norm:.2g}")
+
+
+def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a trial whose steps are here: `clipped` (share of steps), `clip_norm` (None: not clipped), `threshold`
     (proposed), and `largest` and `median` of the unclipped norms."""
     own = dict(tables.trials.select("trial", "clip_norm").iter_rows()) if "clip_norm" in tables.trials.columns else {}
     rows: list[dict[str, Any]] = []
     for trial, steps in tables.steps.items():
-        if "grad_norm" not in steps.columns or (proposed := threshold(steps["grad_norm"])) is None:
+        if "grad_norm" not in steps.columns or (proposed := threshold(steps["grad_norm"], limits)) is None:
             continue
-        norms = steps["grad_norm"].filter(steps["grad_norm"] < MONSTROUS)
+        norms = steps["grad_norm"].filter(steps["grad_norm"] < INFINITE)
         row = {"trial": trial, "clip_norm": own.get(trial, tables.clip_norm), "threshold": proposed}
         clipped = steps["clipped"].cast(pl.Float64()).mean() if "clipped" in steps.columns else 0.0
         rows.append({**row, "clipped": clipped, "largest": norms.max(), "median": norms.median()})
@@ -54,31 +67,23 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """For each arm: were most steps of its best trials clipped, and which threshold follows from their norms."""
-    table = numbers(tables)
+    table = numbers(tables, limits)
     if not len(table):
         return []
-    order = (
-        tables.ranked().select("arm", "trial").with_row_index("rank").join(table, on="trial", how="inner").sort("rank")
-    )
-    found = []
-    for arm in tables.arms:
-        rows = order.filter(pl.col("arm") == arm).drop("arm", "rank").head(BEST)
-        if len(rows):
-            found += _of_arm(arm, rows)
-    return found
+    return [finding for arm, rows in best_first(tables, table) for finding in _of_arm(arm, rows.head(BEST), limits)]
 
 
-def _of_arm(arm: str, rows: pl.DataFrame) -> list[Finding]:
+def _of_arm(arm: str, rows: pl.DataFrame, limits: Thresholds) -> list[Finding]:
     proposed = float(f"{np.median(rows['threshold'].to_numpy()):.2g}")
-    percentile = f"the {PERCENTILE}th percentile of the unclipped norms"
-    evidence = {"percentile": PERCENTILE, "trials": rows.to_dicts()}
+    percentile = f"the {limits.percentile:g}th percentile of the unclipped norms"
+    evidence = {"percentile": limits.percentile, "trials": rows.to_dicts()}
     trials = tuple(rows["trial"].to_list())
-    remedy = (Remedy((f"clip_norm={proposed:g}",)),)
+    remedy = (Remedy({"clip_norm": proposed}),)
     found = []
-    most = rows.filter(pl.col("clipped") > AGGRESSIVE)
-    if rows["clipped"][0] > AGGRESSIVE or 2 * len(most) > len(rows):
+    most = rows.filter(pl.col("clipped") > limits.aggressive)
+    if rows["clipped"][0] > limits.aggressive or 2 * len(most) > len(rows):
         one = most.row(0, named=True)
         at = "" if one["clip_norm"] is None else f" at clip_norm={one['clip_norm']:g}"
         message = (

@@ -20,7 +20,7 @@ import polars as pl
 from playbook.analysis.finding import Finding
 from playbook.analysis.position import is_ordered, positions
 from playbook.analysis.regret import Values, comparable, losses
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import Tables, computed_once
 from playbook.study.space import Dimension
 from playbook.validation import show
 
@@ -50,6 +50,7 @@ class Importance:
         return self.p < SURE
 
 
+@computed_once
 def importance(tables: Tables, arm: str) -> list[Importance]:
     """What each hyperparameter that varies in an arm explains, most first. Empty where fewer than 8 trials tell."""
     from scipy.stats import rankdata
@@ -86,7 +87,7 @@ def importance(tables: Tables, arm: str) -> list[Importance]:
 
 
 def find(tables: Tables) -> list[Finding]:
-    """`importance` for each arm in which two or more hyperparameters vary, or one of them matters."""
+    """`importance` for each arm that has a space."""
     return [finding for arm in tables.arms for finding in _of_arm(tables, arm)]
 
 

@@ -15,7 +15,7 @@ from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.metrics import training_loss
 from playbook.analysis.position import is_ordered
 from playbook.analysis.regret import comparable
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import Tables, computed_once
 from playbook.analysis.threshold import SIDES, Threshold, threshold
 from playbook.study.space import Float
 
@@ -29,6 +29,7 @@ MANY, MOST = 0.10, 0.40
 lower end of its 80 % interval is. Of 8 trials 3 and 6, of 16 trials 4 and 10, of 100 trials 15 and 47."""
 
 
+@computed_once
 def causes(tables: Tables) -> pl.DataFrame:
     """`trial`, `arm`, `cause` (a fact, else a judgement, else null) and the `metric` that it was judged on.
 
@@ -173,8 +174,6 @@ def _where(tables: Tables, arm: str, failed: pl.Series) -> Threshold | None:
 
 def _narrower(tables: Tables, arm: str, where: Threshold) -> tuple[Remedy, ...]:
     """The study again without the region that fails, unless that leaves out the best trial or nearly everything."""
-    from playbook.study.overrides import sweep_override
-
     dimension, ranked = tables.space[arm][where.key], tables.ranked(arm)
     if not isinstance(dimension, Float) or not len(ranked):
         return ()
@@ -182,4 +181,4 @@ def _narrower(tables: Tables, arm: str, where: Threshold) -> tuple[Remedy, ...]:
     low, high = (dimension.low, end) if where.side == "above" else (end, dimension.high)
     if not low < float(ranked[where.key][0]) < high or dimension.position(high) - dimension.position(low) < 0.2:
         return ()
-    return (Remedy((sweep_override(where.key, Float(low, high, dimension.scale)),)),)
+    return (Remedy({where.key: Float(low, high, dimension.scale)}),)

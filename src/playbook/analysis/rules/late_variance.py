@@ -8,6 +8,7 @@ luckiest evaluations, which differ by the noise itself.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,30 +19,37 @@ from playbook.analysis.curves.rectangle import BEST, Curves, Flags, Values, best
 from playbook.analysis.finding import Finding, Remedy, Severity
 from playbook.analysis.tables import Tables
 
-LATE = 2 / 3
-"""The share of the steps after which late begins."""
-BEFORE = 0.5
-"""The share of the steps up to which before is, without the first evaluation."""
-OF_DIFFERENCE = 1.0
-"""How large the noise may be against the difference between the best trials."""
-GROWTH = 1.7
-"""How much larger the noise may be late than before."""
-SURE = 2.75
-"""Standard errors that the growth must have."""
-OF_GAIN = 0.05
-"""Of all that training gained: only larger noise is a problem rather than a small validation split's."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    late: float = 2 / 3
+    """The share of the steps after which late begins."""
+    before: float = 0.5
+    """The share of the steps up to which before is, without the first evaluation."""
+    of_difference: float = 1.0
+    """How large the noise may be against the difference between the best trials."""
+    growth: float = 1.7
+    """How much larger the noise may be late than before."""
+    sure: float = 2.75
+    """Standard errors that the growth must have."""
+    of_gain: float = 0.05
+    """Of all that training gained: only larger noise is a problem rather than a small validation split's."""
+
+
 _DISTANCE_OF_NORMALS = {2: 1.128, 3: 1.269, 4: 1.373, 5: 1.454}
 """The expected distance to the lowest of so many standard normals, on average over the others."""
 _INFORMATION = 0.45
 """Degrees of freedom of the noise's estimate, for each evaluation: second differences overlap."""
 
 
-def numbers(tables: Tables) -> pl.DataFrame:
+def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a trial whose noise is known: `late_noise` and `noise_before` (standard deviations of one evaluation),
     `level` (mean late in training, lower is better), `gain` (of all of training), `evaluations` (late ones),
     `growth` (log of the ratio of the noises) and `growth_error` (its standard error)."""
     curves = of_metric(tables, tables.objective.metric)
-    late, before = curves.after(LATE), curves.up_to(BEFORE)
+    late, before = curves.late(limits.late), curves.up_to(limits.before)
     loud, quiet = noise(curves.values, late), noise(curves.values, before)
     with np.errstate(invalid="ignore", divide="ignore"):
         growth = np.log(loud / quiet)
@@ -62,14 +70,18 @@ def numbers(tables: Tables) -> pl.DataFrame:
     return table.filter(pl.col("late_noise").is_finite())
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """At most one finding an arm, about its five best trials."""
     if not len(tables.curves):
         return []
-    return [found for arm, rows in best_first(tables, numbers(tables)) if (found := _of_arm(tables, arm, rows))]
+    return [
+        found
+        for arm, rows in best_first(tables, numbers(tables, limits))
+        if (found := _of_arm(tables, arm, rows, limits))
+    ]
 
 
-def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
+def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) -> Finding | None:
     few = rows.head(BEST)
     loud, levels = float(np.median(few["late_noise"].to_numpy())), np.sort(few["level"].to_numpy())
     apart = _apart(levels, loud / np.sqrt(few["evaluations"].to_numpy().mean())) if len(few) > 1 else None
@@ -77,8 +89,8 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
     surely = loud / (1 + 1.645 * error)
     growth = float(few["growth"].to_numpy().mean())
     growth_error = float(np.sqrt((few["growth_error"].to_numpy() ** 2).mean() / len(few)))
-    accidental = apart is not None and loud > OF_DIFFERENCE * apart
-    restless = growth > np.log(GROWTH) and growth > SURE * growth_error
+    accidental = apart is not None and loud > limits.of_difference * apart
+    restless = growth > np.log(limits.growth) and growth > limits.sure * growth_error
     if not accidental and not restless:
         return None
     of_gain = loud / float(few["gain"][0]) if few["gain"][0] > 0 else float("inf")
@@ -97,7 +109,7 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         f"Late in training, {tables.objective.metric} of the best trials jumps by {loud:.2g} from one evaluation to the"
         f" next: {', and '.join(seen)}. {remedy}"
     )
-    strong = apart is not None and surely > 2 * OF_DIFFERENCE * apart and of_gain > OF_GAIN
+    strong = apart is not None and surely > 2 * limits.of_difference * apart and of_gain > limits.of_gain
     severity: Severity = "problem" if strong else "advice"
     evidence: dict[str, Any] = {
         "late_noise": loud,
@@ -108,7 +120,7 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         "evaluations": few["evaluations"].to_list(),
     }
     trials = tuple(few["trial"].to_list())
-    remedies = () if decays else (Remedy(("schedule=linear",)),)
+    remedies = () if decays else (Remedy({"schedule": "linear"}),)
     return Finding("late_variance", severity, "B8", message, arm, None, trials, evidence, remedies)
 
 

@@ -101,11 +101,9 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
 
 def _more_weight_decay(tables: Tables, arm: str) -> Remedy:
     """The study with weight decay searched, and farther up where it was already."""
-    from playbook.study.overrides import sweep_override
-
     searched = tables.space.get(arm, {}).get(WEIGHT_DECAY)
     farther = None if searched is None else widened(searched, "upper")
-    return Remedy((sweep_override(WEIGHT_DECAY, farther or Float(1e-5, 1e-1, "log")),))
+    return Remedy({WEIGHT_DECAY: farther or Float(1e-5, 1e-1, "log")})
 
 
 def _advice(tables: Tables, arm: str) -> str:

@@ -19,10 +19,19 @@ from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.tables import Tables
 from playbook.analysis.threshold import Threshold, threshold
 
-REACH = 3.0
-"""At the edge: instability begins at less than this many times the best learning rate."""
-SURE, LIKELY = 0.01, 0.2
-"""Chances of as clear a threshold: below the first a problem, below the second advice (3 of 8 trials: 0.13)."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    reach: float = 3.0
+    """At the edge: instability begins at less than this many times the best learning rate."""
+    sure: float = 0.01
+    """The chance of as clear a threshold below which it is a problem."""
+    likely: float = 0.2
+    """The same for advice (3 of 8 trials: 0.13)."""
+
+
 NAMES = ("lr", "learning_rate", "learningrate", "base_lr", "max_lr", "base_learning_rate")
 
 
@@ -46,13 +55,10 @@ def learning_rates(tables: Tables, arm: str) -> list[str]:
     return [key for key, each in space.items() if key.split(".")[-1].lower() in NAMES and is_ordered(each)]
 
 
-def stability_edge(tables: Tables, arm: str, key: str, judged: pl.DataFrame) -> Edge | None:
-    """Where instability begins, and the best stable trial; None where no value parts the trials that fail.
-
-    `judged` is what `infeasible.causes` says.
-    """
+def stability_edge(tables: Tables, arm: str, key: str) -> Edge | None:
+    """Where instability begins, and the best stable trial; None where no value parts the trials that fail."""
     trials = comparable(tables.of_arm(arm))
-    unstable = judged.filter(pl.col("cause") != "out_of_memory")["trial"].implode()
+    unstable = causes(tables).filter(pl.col("cause") != "out_of_memory")["trial"].implode()
     stable = tables.ranked(arm).filter(~pl.col("trial").is_in(unstable))
     begins = threshold(trials, trials["trial"].is_in(unstable), key, tables.space[arm][key], "above")
     if begins is None or not begins.separates or not len(stable):
@@ -60,20 +66,20 @@ def stability_edge(tables: Tables, arm: str, key: str, judged: pl.DataFrame) -> 
     return Edge(int(stable["trial"][0]), float(stable[key][0]), begins)
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`lr_at_stability_edge` for each arm and learning rate."""
-    judged, found = causes(tables), []
+    found = []
     for arm in tables.arms:
         for key in learning_rates(tables, arm):
-            edge = stability_edge(tables, arm, key, judged)
-            if edge is not None and edge.ratio <= REACH and edge.unstable.p < LIKELY:
-                found.append(_finding(tables, arm, key, edge))
+            edge = stability_edge(tables, arm, key)
+            if edge is not None and edge.ratio <= limits.reach and edge.unstable.p < limits.likely:
+                found.append(_finding(tables, arm, key, edge, limits))
     return found
 
 
-def _finding(tables: Tables, arm: str, key: str, edge: Edge) -> Finding:
+def _finding(tables: Tables, arm: str, key: str, edge: Edge, limits: Thresholds) -> Finding:
     beyond = edge.unstable
-    severity: Literal["problem", "advice"] = "problem" if beyond.p < SURE else "advice"
+    severity: Literal["problem", "advice"] = "problem" if beyond.p < limits.sure else "advice"
     message = (
         f"The best {key}, {edge.best:.3g}, is at the edge of stability: above {beyond.value:.3g} {beyond.inside} of"
         f" {beyond.num_inside} trials failed, below it {beyond.outside} of {beyond.num_outside}."
@@ -90,9 +96,9 @@ def _finding(tables: Tables, arm: str, key: str, edge: Edge) -> Finding:
         "p": beyond.p,
     }
     above = float(f"{2 * edge.best:.3g}")
-    remedies = [Remedy((f"{key}={above}", "max_steps=500", "eval_every=1"), "trial", edge.trial)]
+    remedies = [Remedy({key: above, "max_steps": 500, "eval_every": 1}, "trial", edge.trial)]
     if tables.max_steps is not None and tables.max_steps // 20 > tables.warmup_steps:
-        remedies.append(Remedy((f"warmup_steps={tables.max_steps // 20}",)))
+        remedies.append(Remedy({"warmup_steps": tables.max_steps // 20}))
     return Finding(
         "lr_at_stability_edge",
         severity,

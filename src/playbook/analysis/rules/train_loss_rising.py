@@ -120,4 +120,4 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str) -> Findin
 def _remedies(tables: Tables, trial: int) -> tuple[Remedy, ...]:
     if tables.max_steps is None or (warmup := round_up(WARMUP * tables.max_steps)) <= tables.warmup_steps:
         return ()
-    return (Remedy((f"warmup_steps={warmup}",), "trial", trial),)
+    return (Remedy({"warmup_steps": warmup}, "trial", trial),)

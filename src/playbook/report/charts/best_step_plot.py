@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import polars as pl
 
-from playbook.analysis.rules.best_step import EARLY, LATE, best_step_shares
+from playbook.analysis.rules.best_step import Thresholds, best_step_shares
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axis_plots import arm_colour
 from playbook.report.charts.chart import Chart
@@ -27,8 +27,8 @@ def best_step_plot(tables: Tables) -> list[Chart]:
         begin=pl.col("bin") / BINS, end=(pl.col("bin") + 0.92) / BINS, bottom=to - pl.col("count"), top=to
     ).to_dicts()
     zones = [
-        {"begin": 0.0, "end": EARLY, "zone": "far too many steps if always here"},
-        {"begin": LATE, "end": 1.0, "zone": "maybe too few if consistently here"},
+        {"begin": 0.0, "end": Thresholds.early, "zone": "far too many steps if always here"},
+        {"begin": Thresholds.late, "end": 1.0, "zone": "maybe too few if consistently here"},
     ]
     x = alt.X(
         "begin:Q", title="best step, as a share of the run", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from playbook.analysis.rules.clipping import PERCENTILE, threshold
+from playbook.analysis.rules.clipping import Thresholds, threshold
 from playbook.analysis.tables import Tables
 from playbook.report.charts.chart import Chart
 from playbook.report.charts.palette import INK, colour_of
@@ -31,7 +31,7 @@ def gradient_norms_plots(tables: Tables) -> list[Chart]:
 def _charts(tables: Tables, trial: int, norms: pl.DataFrame) -> list[Chart]:
     thresholds = []
     if (proposed := threshold(norms["grad_norm"])) is not None:
-        thresholds.append({"value": proposed, "label": f"{PERCENTILE}th percentile: {proposed:g}"})
+        thresholds.append({"value": proposed, "label": f"{Thresholds.percentile:g}th percentile: {proposed:g}"})
     if tables.clip_norm is not None:
         thresholds.append({"value": tables.clip_norm, "label": f"clip_norm={tables.clip_norm:g}"})
     data = {
