@@ -51,7 +51,7 @@ def said(given: Design, n_trials: int) -> list[tuple[str, str | None]]:
         ({"nuisance": {"trainer": Choice(("default", "ddp"))}}, "B2", "trainer=<value>"),
         ({"nuisance": {"trainer.num_threads": Int(1, 4)}}, "B2", "trainer.num_threads=<value>"),
         ({"scientific": {"objective.metric": Choice(("val/loss", "val/error"))}}, "B3", "objective.metric=<value>"),
-        ({"settings": ({"resume": "auto"}, {"resume": "force"})}, "B2", "resume=<value>"),
+        ({"listed_trials": ({"resume": "auto"}, {"resume": "force"})}, "B2", "resume=<value>"),
     ],
 )
 def test_a_line_says_what_was_given_the_rule_and_what_to_type(space, rule, instead):
@@ -93,7 +93,7 @@ def test_each_fault_has_its_line():
         {"scientific": {"trainer.precision": Choice(("32-true", "bf16-mixed"))}, "nuisance": {"lr": LR}},
         {"scientific": {"data": Choice(("digits", "mine"))}, "nuisance": {"lr": LR}},
         {"nuisance": {"data.crop_padding": Choice((0, 2, 4)), "task.label_smoothing": Float(0, 0.2)}},
-        {"settings": ({"max_steps": 100, "batch_size": 8}, {"max_steps": 200, "batch_size": 16})},
+        {"listed_trials": ({"max_steps": 100, "batch_size": 8}, {"max_steps": 200, "batch_size": 16})},
     ],
 )
 def test_what_the_playbook_allows_is_not_refused(space):

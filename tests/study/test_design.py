@@ -185,7 +185,7 @@ def test_repeats_run_each_point_with_every_seed():
 
 
 def test_a_list_of_trials_is_run_as_it_is_written():
-    assert [dict(trial.settings) for trial in LISTED.trials(3)] == list(LISTED.settings)
+    assert [dict(trial.settings) for trial in LISTED.trials(3)] == list(LISTED.listed_trials)
     assert {trial.arm for trial in LISTED.trials(3)} == {ONLY_ARM}
     assert LISTED.trials(2) == LISTED.trials(3)[:2]
     assert LISTED.size == LISTED.default_n_trials == 3
@@ -321,10 +321,10 @@ OPTIMIZER = {"optimizer": Choice(("adam", "sgd"))}
             "study.conditional[1].space: beta is defined for the same arm by an earlier condition",
         ),
         (
-            {"nuisance": {"lr": LR}, "settings": ({"lr": 1},)},
+            {"nuisance": {"lr": LR}, "listed_trials": ({"lr": 1},)},
             "study.trials: a study has a list of trials or a space, not both",
         ),
-        ({"settings": ({"lr": 1}, {"lr": 2}, {"lr": 1})}, "study.trials: a trial is there twice"),
+        ({"listed_trials": ({"lr": 1}, {"lr": 2}, {"lr": 1})}, "study.trials: a trial is there twice"),
     ],
 )
 def test_a_design_that_contradicts_itself_is_refused_in_one_line(parts, line):
