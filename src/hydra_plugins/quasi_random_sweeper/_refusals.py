@@ -51,7 +51,9 @@ def refuse_interpolation(line: str, swept: Dimension) -> None:
 
 def refuse_no_options(design: Design, groups: Sequence[str]) -> None:
     """`model={width:8},mlp`, `experiment=null,mine`: a group has options, by their names."""
-    spaces = (design.scientific, design.nuisance, design.repeat, *(each.space for each in design.conditional))
+    of_cases = (each.space for each in design.cases.values())
+    of_conditions = (each.space for each in design.conditional)
+    spaces = (design.scientific, design.nuisance, design.repeat, *of_cases, *of_conditions)
     given: list[tuple[str, Value]] = [pair for each in design.listed_trials for pair in each.items()]
     for key, each in (pair for space in spaces for pair in space.items()):
         given += [(key, value) for value in (each.values if isinstance(each, Choice) else (each.low, each.high))]
@@ -101,6 +103,6 @@ def fingerprint(design: Design) -> str:
 
 def _compared(design: Design) -> dict[str, Any]:
     """What makes a study the study that it is."""
-    left_out = ("name", "goal", "overrides", "trials")
+    left_out = ("name", "goal", "overrides", "points", "trials")
     flat = dict(flatten({key: value for key, value in design.plain().items() if key not in left_out}))
     return {key: value for key, value in flat.items() if value not in ({}, [])}

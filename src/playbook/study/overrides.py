@@ -73,6 +73,14 @@ def read_dimension(given: Any, key: str) -> Dimension:
     return dimension_from_text(given, key) if isinstance(given, str) else dimension(given, key)
 
 
+def is_sweep(text: str) -> bool:
+    """Whether a text of a YAML file is one in Hydra's sweep grammar, and not a value."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text.strip()}").is_sweep_override()
+    except HydraException:
+        return False
+
+
 def dimension_from_text(text: str, key: str) -> Dimension:
     """What `key: tag(log, interval(1e-4, 1e-1))` searches, in a study file.
 
