@@ -234,7 +234,7 @@ def _apply_roles(
 ) -> None:
     """Moves what `study.roles` names; what is swept without an entry gets its role later."""
     for key, role in roles.items():
-        if role not in spaces:
+        if not isinstance(role, str) or role not in spaces:
             raise InputError(f"study.roles.{key}={show(role)}: allowed are {', '.join(spaces)}")
         homes = [name for name, space in spaces.items() if key in space]
         if not homes and key not in sweeps:

@@ -33,6 +33,7 @@ from hydra.errors import HydraException
 
 from playbook.errors import InputError, one_line
 from playbook.study.space import Choice, Dimension, Float, Int, Scale, Value, dimension
+from playbook.validation import show
 
 if TYPE_CHECKING:
     from playbook.study.design import Design
@@ -254,6 +255,25 @@ DEFAULT_PROGRAM = "train.py"
 def trial_overrides(design: Design, settings: Mapping[str, Value]) -> list[str]:
     """The overrides of a trial: what the study fixes by words, then its own settings."""
     return [*design.overrides, *(as_override(key, value) for key, value in settings.items())]
+
+
+def refuse_contradictions(design: Design) -> None:
+    """What a hand may have written into a study's file and no command line could have.
+
+    Raises:
+        InputError: an override says where trials write, or sets a number that is fixed to another one.
+    """
+    for text in design.overrides:
+        try:
+            override = OverridesParser.create().parse_override(str(text))
+        except HydraException as error:
+            raise InputError(f"overrides: {show(text)}: Hydra cannot read it ({one_line(error)})") from None
+        key = override.get_key_element().lstrip("+~")
+        given, fixed = override.value(), design.fixed.get(key)
+        if (key == "output_dir" and given is not None) or key.partition(".")[0].partition("/")[0] == "hydra":
+            raise InputError(f"overrides: {text}: the study says where its trials write")
+        if isinstance(given, int | float) and isinstance(fixed, int | float) and given != fixed:
+            raise InputError(f"overrides: {text}: the study's trials have {key}={show(fixed)}, as fixed says")
 
 
 def program_of(command: str) -> str:
