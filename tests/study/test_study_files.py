@@ -30,7 +30,6 @@ def edited(folder, **changes):
             {"overrides": ["max_steps=200"], "fixed": {"max_steps": 100}},
             "overrides: max_steps=200: the study's trials have max_steps=100",
         ),
-        ({"overrides": ["lr=[1"]}, "Hydra cannot read it"),
         ({"n_trials": 10**9}, "n_trials: 1000000000: allowed is 1 to 100000"),
         ({"n_trials": 0}, "n_trials: 0: allowed is 1 to 100000"),
         ({"name": 7}, "name: 7: a text is needed"),

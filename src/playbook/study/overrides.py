@@ -266,8 +266,8 @@ def refuse_contradictions(design: Design) -> None:
     for text in design.overrides:
         try:
             override = OverridesParser.create().parse_override(str(text))
-        except HydraException as error:
-            raise InputError(f"overrides: {show(text)}: Hydra cannot read it ({one_line(error)})") from None
+        except HydraException:  # no trial can be run with it, and what has been run can be read
+            continue
         key = override.get_key_element().lstrip("+~")
         given, fixed = override.value(), design.fixed.get(key)
         if (key == "output_dir" and given is not None) or key.partition(".")[0].partition("/")[0] == "hydra":
