@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from playbook.errors import InputError
 from playbook.study import halton
-from playbook.study.design import ONLY_ARM, Conditional, Design, Objective
+from playbook.study.design import ONLY_ARM, Case, Conditional, Design, Objective
 from playbook.study.space import Choice, Float, Int, identity
 
 LR, MOMENTUM = Float(1e-4, 1e-1, "log"), Float(0.9, 0.999, "log_one_minus")
@@ -125,7 +125,8 @@ def test_the_points_of_an_arm_are_its_own_sequence_mapped_by_hand():
             space["optimizer.beta1"] = MOMENTUM
         elif arm.settings["depth"] == 2:
             space |= WIDE.conditional[1].space
-        unit = halton.points(arm.seed, np.arange(10), len(space))
+        space = {"lr": space.pop("lr"), **space}
+        unit = halton.points(arm.seeds, np.arange(10), len(space))
         wanted = [
             {
                 **arm.settings,
@@ -138,17 +139,58 @@ def test_the_points_of_an_arm_are_its_own_sequence_mapped_by_hand():
         assert [dict(trial.settings) for trial in WIDE.trials(120) if trial.arm == arm.name] == wanted
 
 
-def test_each_arm_has_a_sequence_of_its_own():
-    assert len({arm.seed for arm in WIDE.arms}) == len(WIDE.arms) == 6
-    design = Design(name="x", scientific={"optimizer": Choice(("adam", "sgd"))}, nuisance={"lr": LR})
-    lrs = {
-        name: [t.settings["lr"] for t in design.trials(64) if t.settings["optimizer"] == name]
-        for name in ("adam", "sgd")
-    }
-    assert not set(lrs["adam"]) & set(lrs["sgd"])
-    assert sorted(lrs["adam"]) != lrs["adam"]
-    other = replace(design, seed=1)
-    assert not {t.settings["lr"] for t in other.trials(64)} & {t.settings["lr"] for t in design.trials(64)}
+def points_of(design, n_trials):
+    """The quasi-random part of each arm's trials, by the arm's name."""
+    found = {arm.name: [] for arm in design.arms}
+    for trial in design.trials(n_trials):
+        arm = next(each for each in design.arms if each.name == trial.arm)
+        found[trial.arm].append({key: trial.settings[key] for key in arm.space})
+    return found
+
+
+PAIR = Design(name="x", scientific={"optimizer": Choice(("adam", "sgd"))}, nuisance={"width": Int(8, 512), "lr": LR})
+
+
+def test_arms_of_one_space_share_their_points():
+    adam, sgd = points_of(PAIR, 64).values()
+    assert adam == sgd
+    assert len({point["lr"] for point in adam}) == 32
+    other = points_of(replace(PAIR, seed=1), 64)["optimizer=adam"]
+    assert not {point["lr"] for point in other} & {point["lr"] for point in adam}
+
+
+def test_arms_share_the_leading_dimensions_that_they_have_in_common():
+    more = Conditional({"optimizer": ("adam",)}, {"beta": MOMENTUM})
+    adam, sgd = points_of(replace(PAIR, conditional=(more,)), 64).values()
+    assert (
+        [{key: point[key] for key in ("lr", "width")} for point in adam] == sgd == points_of(PAIR, 64)["optimizer=sgd"]
+    )
+
+
+def test_what_stands_beside_another_first_dimension_is_not_shared():
+    of_its_own = tuple(
+        Conditional({"optimizer": (name,)}, {"lr": Float(1e-4, high, "log")})
+        for name, high in {"adam": 1, "sgd": 2}.items()
+    )
+    adam, sgd = points_of(replace(PAIR, nuisance={"width": Int(8, 512)}, conditional=of_its_own), 64).values()
+    assert [point["width"] for point in adam] != [point["width"] for point in sgd]
+
+
+def test_the_learning_rate_has_the_first_dimension():
+    (arm, _) = PAIR.arms
+    assert list(arm.space) == ["lr", "width"]
+    unit = halton.points(arm.seeds, np.arange(4), 2)[:, 0]
+    assert [point["lr"] for point in points_of(PAIR, 8)[arm.name]] == [LR.at(u) for u in unit]
+
+
+def test_a_study_from_before_keeps_a_sequence_for_each_arm():
+    plain = PAIR.plain()
+    assert plain.pop("points") == "shared"
+    before = Design.of(plain)
+    adam, sgd = points_of(before, 64).values()
+    assert not {point["lr"] for point in adam} & {point["lr"] for point in sgd}
+    assert "points" not in before.plain()
+    assert list(before.arms[0].space) == ["width", "lr"]
 
 
 def test_a_further_value_of_a_scientific_hyperparameter_leaves_the_other_arms_where_they_were():
@@ -217,20 +259,66 @@ def test_the_only_arm_and_the_roles():
     assert {key for key, role in roles.items() if role == "repeat"} == {"seed"}
 
 
-GOLDEN = [("adam", 0.00788009, 18), ("sgd", 0.000224647, 10), ("adam", 0.00024919, 305), ("sgd", 0.00710397, 169)]
+GOLDEN = {
+    "per_arm": [
+        ("adam", 0.00788009, 18),
+        ("sgd", 0.000224647, 10),
+        ("adam", 0.00024919, 305),
+        ("sgd", 0.00710397, 169),
+    ],
+    "shared": [("adam", 0.0512471, 307), ("sgd", 0.0512471, 307), ("adam", 0.00162058, 18), ("sgd", 0.00162058, 18)],
+}
 
 
-def test_the_trials_are_those_of_all_times():
+@pytest.mark.parametrize("points", list(GOLDEN))
+def test_the_trials_are_those_of_all_times(points):
     design = Design(
-        name="x", scientific={"optimizer": Choice(("adam", "sgd"))}, nuisance={"lr": LR, "width": Int(8, 512, "log")}
+        name="x",
+        points=points,
+        scientific={"optimizer": Choice(("adam", "sgd"))},
+        nuisance={"lr": LR, "width": Int(8, 512, "log")},
     )
-    assert [tuple(trial.settings.values()) for trial in design.trials(4)] == GOLDEN
+    assert [tuple(trial.settings.values()) for trial in design.trials(4)] == GOLDEN[points]
+
+
+# Whether, and how much.
+
+DROPOUT = Design(
+    name="x",
+    cases={"without": Case({"model.dropout": 0.0}, {}), "with": Case({}, {"model.dropout": Float(0.05, 0.6)})},
+    nuisance={"lr": LR},
+)
+
+
+def test_cases_are_arms_of_which_one_tunes_what_the_other_leaves_out():
+    assert [arm.name for arm in DROPOUT.arms] == ["without", "with"]
+    assert DROPOUT.parameters == ("model.dropout", "lr")
+    assert DROPOUT.role("model.dropout") == "nuisance"
+    without, tuned = ([t.settings for t in DROPOUT.trials(20) if t.arm == name] for name in ("without", "with"))
+    assert {each["model.dropout"] for each in without} == {0.0}
+    assert len({each["model.dropout"] for each in tuned}) == 10
+    assert all(0.05 <= each["model.dropout"] <= 0.6 for each in tuned)
+    assert [each["lr"] for each in without] == [each["lr"] for each in tuned]
+    assert set(DROPOUT.space_of("without")) == {"lr"}
+
+
+def test_cases_are_crossed_with_scientific_hyperparameters():
+    design = replace(DROPOUT, scientific={"depth": Choice((1, 2))})
+    assert [arm.name for arm in design.arms] == ["depth=1,without", "depth=1,with", "depth=2,without", "depth=2,with"]
+    assert {t.arm: t.settings["depth"] for t in design.trials(4)} == dict(
+        zip((arm.name for arm in design.arms), (1, 1, 2, 2), strict=True)
+    )
+
+
+def test_what_cases_set_and_none_searches_is_scientific():
+    design = replace(DROPOUT, cases={"a": Case({"model": "mlp"}, {}), "b": Case({"model": "cnn"}, {})})
+    assert design.role("model") == "scientific"
 
 
 # As a file.
 
 
-@pytest.mark.parametrize("design", [WIDE, LISTED], ids=["space", "list"])
+@pytest.mark.parametrize("design", [WIDE, LISTED, DROPOUT], ids=["space", "list", "cases"])
 def test_study_yaml_gives_back_the_design_and_its_trials(design):
     read = Design.of(yaml.safe_load(yaml.safe_dump(design.plain(), sort_keys=False)))
     assert read == design
@@ -324,6 +412,13 @@ OPTIMIZER = {"optimizer": Choice(("adam", "sgd"))}
             {"nuisance": {"lr": LR}, "listed_trials": ({"lr": 1},)},
             "study.trials: a study has a list of trials or a space, not both",
         ),
+        (
+            {"cases": {"with": Case({}, {"lr": LR}), "without": Case({"x": 1}, {})}, "nuisance": {"lr": LR}},
+            "study.cases.lr: lr is in study.nuisance too; a hyperparameter has one role (B2)",
+        ),
+        ({"cases": {"one": Case({"x": 1}, {})}}, "study.cases: one case is nothing to compare"),
+        ({"cases": {"a,b": Case({"x": 1}, {}), "c": Case({"x": 2}, {})}}, "study.cases.a,b: a case's name has letters"),
+        ({"cases": {"a": Case({"x": 1}, {}), "b": Case({}, {})}}, "study.cases.b: empty"),
         ({"listed_trials": ({"lr": 1}, {"lr": 2}, {"lr": 1})}, "study.trials: a trial is there twice"),
     ],
 )
@@ -350,8 +445,9 @@ def test_two_conditions_may_define_one_name_in_different_arms():
 @pytest.mark.parametrize(
     ("design", "n_trials", "line"),
     [
-        (WIDE, 0, "study.n_trials=0: allowed is 1 or more"),
-        (WIDE, -1, "study.n_trials=-1: allowed is 1 or more"),
+        (WIDE, 0, "study.n_trials=0: allowed is 1 to 100000"),
+        (WIDE, -1, "study.n_trials=-1: allowed is 1 to 100000"),
+        (WIDE, 10**9, "study.n_trials=1000000000: allowed is 1 to 100000"),
         (LISTED, 4, "study.n_trials=4: the space has 3 different trials; allowed is 1 to 3"),
         (
             Design(name="x", nuisance={"a": Int(1, 3), "b": Choice("ab")}, repeat={"seed": Choice((1, 2))}),

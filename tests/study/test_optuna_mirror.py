@@ -5,9 +5,11 @@ import multiprocessing
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from optuna.trial import TrialState
 from playbook.errors import InputError
 from playbook.lock import locked
 from playbook.study.design import Design, Trial
+from playbook.study.ledger import Ledger
 from playbook.study.optuna_mirror import mirror as mirror_module
 from playbook.study.optuna_mirror.database import database_url
 from playbook.study.optuna_mirror.mirror import OptunaMirror, rebuild
@@ -68,7 +71,7 @@ def plain(tmp_path_factory):
 def test_each_trial_reads_as_it_ended(plain):
     trials, study = plain
     infeasible = {trial.number for trial in trials if trial.settings["lr"] > DIVERGES_FROM}
-    assert len(infeasible) == 10
+    assert len(infeasible) == 9
     for trial, seen in zip(trials, study.get_trials(), strict=True):
         assert seen.number == trial.number
         assert seen.state == TrialState.COMPLETE
@@ -163,9 +166,8 @@ def test_hyperparameters_of_one_name_in_two_arms_are_two(tmp_path):
         assert seen.params["model.bias"] == ("true" if settings["model.bias"] is True else "1")
         assert seen.params["model.hidden"] == str(settings["model.hidden"])
         assert seen.user_attrs["seed"] == settings["seed"]
-        assert seen.user_attrs["overrides"].startswith(
-            f"optimizer={optimizer} 'model.hidden=[64"
-        )  # as a shell takes it
+        words = f"optimizer={optimizer} lr={settings['lr']} 'model.hidden=[64"  # as a shell takes them
+        assert seen.user_attrs["overrides"].startswith(words)
         if optimizer == "adam":
             said = seen.params["1 - optimizer.beta1 [optimizer=adam]"]
             assert said == pytest.approx(1 - settings["optimizer.beta1"], rel=1e-9)
@@ -421,3 +423,56 @@ def test_a_list_of_trials_can_grow_and_not_change(tmp_path):
     assert len(mirror(tmp_path, long).user_attrs["design"]["trials"]) == 3
     with pytest.raises(InputError, match=r"\(different: trials\)"):
         OptunaMirror(tmp_path, replace(long, listed_trials=settings[::-1]))
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "{r}", "a\\b", "${oc.env:HOME}", "a#b", "a b=1,c"])
+def test_the_database_lies_in_the_folder_of_the_study_whatever_its_name(tmp_path, name):
+    folder = tmp_path / name
+    ended = end(folder, PLAIN, begin(folder, PLAIN, 2))
+    OptunaMirror(folder, PLAIN).add(ended)
+    assert (folder / "optuna.db").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(mirror(folder, PLAIN).trials) == 2
+
+
+def deleted(database):
+    database.unlink()
+
+
+def cut(database):
+    os.truncate(database, database.stat().st_size // 2)
+
+
+def overwritten(database):
+    database.write_bytes(b"no database")
+
+
+def changed(database):
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE trial_values SET value = 0.0 WHERE value IS NOT NULL")
+
+
+def with_a_trial_less(database):
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM trials WHERE number = 3")
+
+
+@pytest.mark.parametrize("damage", [deleted, cut, overwritten, changed, with_a_trial_less])
+def test_the_database_of_a_finished_study_is_made_again_from_its_files(tmp_path, damage, capsys):
+    trials = begin(tmp_path / "study", PLAIN, 9)
+    end(tmp_path / "study", PLAIN, trials)
+
+    def ledger():
+        found = Ledger(tmp_path / "study", PLAIN, trials, None)
+        found.refresh()
+        return found
+
+    ledger().write()
+    assert ledger().is_written()
+    before = fields(mirror(tmp_path / "study", PLAIN))
+    damage(tmp_path / "study" / "optuna.db")
+    assert not ledger().is_written()
+    ledger().write()
+    assert ledger().is_written()
+    assert fields(mirror(tmp_path / "study", PLAIN)) == before
+    assert capsys.readouterr().err == ""

@@ -128,10 +128,10 @@ def test_optimizers_compares_two_with_spaces_of_their_own():
     assert n_trials == 32
 
 
-def test_weight_decay_compares_some_with_none():
+def test_weight_decay_compares_none_with_some_that_is_tuned():
     design, _ = packaged("weight_decay")
-    assert design.scientific["optimizer.weight_decay"].values[0] == 0
-    assert {frozenset(arm.space) for arm in design.arms} == {frozenset({"lr"})}
+    assert [arm.settings.get("optimizer.weight_decay") for arm in design.arms] == [0.0, None]
+    assert design.arms[0].space == {key: each for key, each in design.arms[1].space.items() if key == "lr"}
 
 
 def test_every_command_in_the_comments_composes():

@@ -140,7 +140,7 @@ def test_values_of_another_type_are_other_values():
 def test_values_and_ends_are_plain_numbers(dimension_):
     number = int if isinstance(dimension_, Int) else float
     assert {type(dimension_.at(u)) for u in (0.0, 0.3, 0.999)} == {number}
-    assert yaml.safe_load(yaml.safe_dump(plain(dimension_))) == plain(dimension_)
+    assert yaml.safe_load(yaml.safe_dump(dimension_.plain())) == plain(dimension_)
 
 
 @given(
@@ -160,7 +160,7 @@ def test_values_and_ends_are_plain_numbers(dimension_):
     )
 )
 def test_a_yaml_file_gives_back_the_dimension(dimension_):
-    assert dimension(yaml.safe_load(yaml.safe_dump(plain(dimension_))), "x") == dimension_
+    assert dimension(yaml.safe_load(yaml.safe_dump(dimension_.plain())), "x") == dimension_
 
 
 def test_a_yaml_file_may_leave_out_the_scale_and_write_whole_numbers():
@@ -228,6 +228,8 @@ def test_an_empty_range_is_refused(low, high):
         (lambda: Float(0.9, 1.0, "log_one_minus"), "both ends must be in"),
         (lambda: Float(0.0, math.inf), "both ends must be finite"),
         (lambda: Float(-1e308, 1e308), "both ends must be finite"),
+        (lambda: Float(5e-324, 1e-323), "5e-324 to 1e-323: too narrow to be searched"),
+        (lambda: Float(1e10, math.nextafter(1e10, 2e10), "log"), "too narrow to be searched"),
         (lambda: Int(1, math.inf), "1 to inf: whole numbers are needed"),
         (lambda: Int(False, 4), "false to 4: whole numbers are needed"),
         (lambda: Int(5, 4), "5 to 4: the lower end must not be above the upper one"),
@@ -242,3 +244,54 @@ def test_what_cannot_be_searched_is_one_line(make, line):
         make()
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+# Where a value lies.
+
+RANGES = [Float(-2.0, 6.0), Float(1e-5, 1.0, "log"), Float(0.0, 0.999, "log_one_minus"), Int(1, 9), Int(2, 512, "log")]
+
+
+@pytest.mark.parametrize("dimension_", RANGES, ids=repr)
+def test_a_value_lies_where_its_quasi_random_number_has_put_it(dimension_):
+    cell = 0 if isinstance(dimension_, Float) else (dimension_.position(3) - dimension_.position(2))  # the widest
+    for u in np.linspace(0.01, 0.99, 50):
+        assert dimension_.position(dimension_.at(u)) == pytest.approx(u, abs=max(cell, 1e-5))
+
+
+@pytest.mark.parametrize("dimension_", RANGES, ids=repr)
+def test_edges_divide_a_range_into_cells_of_one_width(dimension_):
+    edges = dimension_.edges(4)
+    assert [dimension_.position(each) for each in edges] == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    half = 0.5 if isinstance(dimension_, Int) else 0
+    assert (edges[0], edges[-1]) == (dimension_.low - half, dimension_.high + half)
+    for each in edges[1:-1]:
+        assert dimension_.from_scale(dimension_.to_scale(each)) == pytest.approx(each)
+
+
+def test_what_lies_beyond_a_scale_lies_beyond_its_range():
+    assert Float(1e-4, 1e-1, "log").position(0.0) == -math.inf
+    assert Float(0.5, 0.99, "log_one_minus").position(1.0) == math.inf
+    assert Int(1, 8, "log").position(0) == -math.inf
+
+
+def test_a_list_of_numbers_has_cells_of_one_width_and_the_scale_of_its_steps():
+    rates = Choice((0.1, 0.001, 0.01, 1))
+    assert [rates.position(each) for each in (0.001, 0.01, 0.1, 1)] == [0.125, 0.375, 0.625, 0.875]
+    assert (rates.scale, Choice((0.1, 0.2, 0.9)).scale, Choice((0, 100)).scale) == ("log", "linear", "linear")
+
+
+@pytest.mark.parametrize(
+    ("dimension_", "size", "is_ordered"),
+    [
+        (Float(0, 1), None, True),
+        (Int(3, 5), 3, True),
+        (Int(3, 3), 1, False),
+        (Choice((1, 2.5)), 2, True),
+        (Choice((1,)), 1, False),
+        (Choice((1, True)), 2, False),
+        (Choice((1, None)), 2, False),
+        (Choice(("1", "2")), 2, False),
+    ],
+)
+def test_sizes_and_orders(dimension_, size, is_ordered):
+    assert (dimension_.size, dimension_.is_ordered) == (size, is_ordered)

@@ -137,7 +137,9 @@ def _options(space: Mapping[str, Dimension], groups: Sequence[str]) -> Iterator[
 
 def _refuse_no_options(design: Design, groups: Sequence[str]) -> None:
     """`model={width:8},mlp`, `experiment=null,mine`: a group has options, by their names."""
-    spaces = (design.scientific, design.nuisance, design.repeat, *(each.space for each in design.conditional))
+    of_cases = (case.space for case in design.cases.values())
+    of_conditions = (each.space for each in design.conditional)
+    spaces = (design.scientific, design.nuisance, design.repeat, *of_cases, *of_conditions)
     given: list[tuple[str, Value]] = [pair for each in design.listed_trials for pair in each.items()]
     for key, each in (pair for space in spaces for pair in space.items()):
         given += [(key, value) for value in (each.values if isinstance(each, Choice) else (each.low, each.high))]

@@ -242,7 +242,7 @@ def _without_searched(words: Sequence[str], design: Design) -> list[str]:
 
 def _whole_words(design: Design) -> bool:
     """Whether command-line words can say the whole study."""
-    if design.conditional or design.listed_trials:
+    if design.conditional or design.cases or design.listed_trials:
         return False
     keys = [*design.scientific, *design.repeat]
     if any(other.startswith(f"{key}.") for key in keys for other in keys):  # study.roles.optimizer, and within it
@@ -266,12 +266,24 @@ def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -
         replace(each, space={key: sweeps.get(key, one) if holds(each) else one for key, one in each.space.items()})
         for each in design.conditional
     )
+    cases = {
+        name: replace(
+            case,
+            space={
+                key: sweeps.get(key, one) if arm is None or design.case_of(arm) == name else one
+                for key, one in case.space.items()
+            },
+        )
+        for name, case in design.cases.items()
+    }
     known = {key for each in design.conditional for key in each.space}
+    known |= {key for each in cases.values() for key in each.space}
     scientific = {key: sweeps.get(key, each) for key, each in design.scientific.items()}
     others = {key: each for key, each in sweeps.items() if key not in known and key not in scientific}
     return replace(
         design,
         conditional=conditional,
+        cases=cases,
         scientific=scientific,
         nuisance={**design.nuisance, **others},
         listed_trials=()
@@ -280,8 +292,11 @@ def _changed(design: Design, sweeps: Mapping[str, Dimension], arm: str | None) -
     )
 
 
+SPACES = ("scientific", "cases", "nuisance", "conditional", "repeat", "trials")
+
+
 def _study_block(design: Design) -> dict[str, Any]:
     """What a file of the config group `study` says, but for its defaults."""
     whole = design.plain()
-    space = {key: whole[key] for key in ("scientific", "nuisance", "conditional", "repeat", "trials") if whole[key]}
+    space = {key: whole[key] for key in SPACES if whole.get(key)}
     return {"goal": design.goal, **space}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from playbook.config import NOT_PART_OF_A_TRIAL
 from playbook.study.design import ONLY_ARM, Arm, Design, Role
-from playbook.study.space import Choice, Dimension, Float, Value, size
+from playbook.study.space import Choice, Dimension, Float, Value
 from playbook.text import listed
 from playbook.validation import show
 
@@ -91,7 +91,7 @@ class ArmPlan:
 
 def num_dimensions(space: Mapping[str, Dimension]) -> int:
     """How many hyperparameters of a space are searched: those with more than one value."""
-    return sum(size(each) != 1 for each in space.values())
+    return sum(each.size != 1 for each in space.values())
 
 
 def arm_plans(design: Design, n_trials: int) -> list[ArmPlan]:
@@ -141,7 +141,8 @@ def _searched(design: Design) -> Iterator[tuple[str, Role, Dimension]]:
         yield key, "scientific", each
     for key, each in design.repeat.items():
         yield key, "repeat", each
-    for space in (design.nuisance, *(conditional.space for conditional in design.conditional)):
+    of_cases = (case.space for case in design.cases.values())
+    for space in (design.nuisance, *of_cases, *(conditional.space for conditional in design.conditional)):
         for key, each in space.items():
             yield key, "nuisance", each
 
@@ -241,7 +242,7 @@ def _about_roles(design: Design) -> Iterator[Advice]:
         if isinstance(each, Choice) and len(each.values) >= 3 and all(map(_is_number, each.values))
     ]
     if len(grid) >= 2:
-        points = math.prod(size(design.nuisance[key]) or 1 for key in grid)
+        points = math.prod(design.nuisance[key].size or 1 for key in grid)
         message = (
             f"a grid over {listed(grid)} tries few values of each; {points} quasi-random points try {points}:"
             f" {_typed(grid[0], _range(design.nuisance[grid[0]]))}"
@@ -353,7 +354,7 @@ def _affordable(points: int) -> list[str]:
 
 def _enough(space: Mapping[str, Dimension]) -> int:
     """Points for `LEVELS` a dimension, or all where a dimension has fewer values."""
-    return math.ceil(math.prod(min(LEVELS, size(each) or LEVELS) for each in space.values()) - 1e-9)
+    return math.ceil(math.prod(min(LEVELS, each.size or LEVELS) for each in space.values()) - 1e-9)
 
 
 def _carried(points: int) -> int:

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 
 from playbook.config import flatten
 from playbook.errors import InputError
-from playbook.study.design import TRIALS_AN_ARM, Conditional, Design, Objective
-from playbook.study.overrides import read_dimension
-from playbook.study.space import Choice, Dimension, Value, size
+from playbook.study.design import LARGEST_STUDY, TRIALS_AN_ARM, Case, Conditional, Design, Objective
+from playbook.study.overrides import is_sweep, read_dimension
+from playbook.study.space import Choice, Dimension, Value
 from playbook.validation import STRICT, show, validate
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,119}$"
@@ -40,9 +40,10 @@ class StudyConfig(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME)] | None = None
     goal: str = ""
-    n_trials: PositiveInt | None = None
+    n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     scientific: dict[str, Any] = {}
+    cases: dict[str, dict[str, Any]] = {}
     nuisance: dict[str, Any] = {}
     conditional: list[ConditionalBlock] = []
     repeat: dict[str, Any] = {}
@@ -111,20 +112,24 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
     conditional = [
         (each, _space(each.space, f"study.conditional[{place}].space")) for place, each in enumerate(block.conditional)
     ]
+    cases = _cases(block.cases, given)
     everywhere = (*spaces.values(), *(space for _, space in conditional))
     for space in everywhere:
         for key in given.overrides.intersection(space):
             if key not in given.sweeps:
                 del space[key]
         space.update({key: swept for key, swept in given.sweeps.items() if key in space})
+    everywhere = (*everywhere, *(dict(each.space) for each in cases.values()))
     _take_in(spaces, roles, given.sweeps, everywhere)  # before the conditions, which may ask for it
-    arms = 1
+    arms = max(len(cases), 1)
     for each in spaces["scientific"].values():
-        arms *= size(each) or 1
+        arms *= each.size or 1
     budget = budget if budget is not None else block.n_trials
-    conditions = list(_conditions(conditional, spaces, given, None if budget is None else budget // arms))
-    _take_in(spaces, roles, given.sweeps, (*spaces.values(), *(each.space for each in conditions)))
-    if block.conditional and not block.trials and not any(spaces.values()) and not conditions:
+    in_cases = [each.plain() for each in cases.values()]
+    trials_an_arm = None if budget is None else budget // arms
+    conditions = list(_conditions(conditional, spaces, given, trials_an_arm, in_cases))
+    _take_in(spaces, roles, given.sweeps, (*everywhere, *(each.space for each in conditions)))
+    if block.conditional and not block.trials and not any(spaces.values()) and not conditions and not cases:
         raise InputError(
             "study.conditional: none of its conditions holds here; sweep the key yourself, such as"
             " 'lr=tag(log,interval(1e-4,1.0))'"
@@ -135,6 +140,7 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
         goal=block.goal,
         seed=block.seed,
         scientific=spaces["scientific"],
+        cases=cases,
         nuisance=spaces["nuisance"],
         conditional=tuple(conditions),
         repeat=_choices(spaces["repeat"]),
@@ -142,11 +148,38 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
     )
 
 
+def _cases(block: Mapping[str, Mapping[str, Any]], given: CommandLine) -> dict[str, Case]:
+    """The arms by name; a sweep on the command line replaces the ranges of its key, and leaves its values.
+
+    Raises:
+        InputError: the command line gives a key that the cases differ in one value.
+    """
+    cases = {}
+    for name, entries in block.items():
+        settings: dict[str, Value] = {}
+        space: dict[str, Dimension] = {}
+        for key, entry in _entries(entries):
+            if isinstance(entry, (Mapping, list)) or (isinstance(entry, str) and is_sweep(entry)):
+                space[key] = given.sweeps.get(key) or read_dimension(entry, f"study.cases.{name}.{key}")
+            else:
+                settings[key] = entry
+            if key in given.overrides and key not in given.sweeps:
+                raise InputError(f"{key}: study.cases.{name} says what it is there; leave {key} out, or the cases")
+        cases[name] = Case(settings, space)
+    for key in given.sweeps:
+        if any(key in each.settings for each in cases.values()) and not any(
+            key in each.space for each in cases.values()
+        ):
+            raise InputError(f"{key}: study.cases gives it one value each; leave the sweep of {key} out, or the cases")
+    return cases
+
+
 def _conditions(
     conditional: list[tuple[ConditionalBlock, dict[str, Dimension]]],
     spaces: Mapping[str, dict[str, Dimension]],
     given: CommandLine,
     trials_an_arm: int | None,
+    block_cases: Iterable[Mapping[str, Any]],
 ) -> Iterator[Conditional]:
     """The conditions on what the study varies; what depends on fixed settings alone is or is not nuisance.
 
@@ -165,6 +198,11 @@ def _conditions(
                 raise InputError(
                     f"study.conditional[{place}].when.{key}: each value of {key} has a space of its own, and so is an"
                     f" arm: study.roles.{key}=scientific"
+                )
+            if any(key in each for each in block_cases):
+                raise InputError(
+                    f"study.conditional[{place}].when.{key}: the cases differ in {key}; what exists in one of them"
+                    " stands there, in study.cases.<name>"
                 )
             if key not in spaces["scientific"] and key not in settings:
                 raise InputError(
@@ -197,7 +235,7 @@ def _apply_roles(
 ) -> None:
     """Moves what `study.roles` names; what is swept without an entry gets its role later."""
     for key, role in roles.items():
-        if role not in spaces:
+        if not isinstance(role, str) or role not in spaces:
             raise InputError(f"study.roles.{key}={show(role)}: allowed are {', '.join(spaces)}")
         homes = [name for name, space in spaces.items() if key in space]
         if not homes and key not in sweeps:

@@ -3,16 +3,24 @@
 A design is a pure description. Trial number i is a function of the design alone, so a study can be stopped, moved and
 made longer, and two machines agree on what trial 7 is.
 
-Each setting of the scientific hyperparameters is an *arm*, with its own quasi-random sequence over its own space, since
-a hyperparameter of one name under two optimizers is two hyperparameters (B3). Trials go round the arms, so that at
-every length of the study the arms differ by at most one trial.
+Each setting of the scientific hyperparameters is an *arm* with a space of its own, since a hyperparameter of one name
+under two optimizers is two hyperparameters (B3). `cases` are arms that one key cannot tell apart: without dropout, and
+with dropout of a rate that is tuned (B2). Trials go round the arms, so that at every length of the study the arms
+differ by at most one trial.
+
+Arms whose spaces begin with the same dimensions share their quasi-random coordinates there, and arms of one space all
+of them: their trials are pairs, and the difference of two arms has less of the luck of where the points fell. Each
+arm's points are a randomised Halton set on their own, as every dimension has permutations that are independent of the
+others'; a dimension after the first that differs shares nothing, since it stands beside other coordinates.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,7 +32,7 @@ from playbook.errors import InputError
 from playbook.randomness import fold_in
 from playbook.renamed import with_current_names
 from playbook.study import halton
-from playbook.study.space import Choice, Dimension, Int, Value, dimension, plain, size
+from playbook.study.space import Choice, Dimension, Int, Value, dimension, identity
 from playbook.validation import show
 
 Role = Literal["scientific", "nuisance", "repeat"]
@@ -33,6 +41,10 @@ ONLY_ARM = "all"
 TRIALS_AN_ARM = 16
 """Where a space is continuous and nobody says how many."""
 LARGEST_GRID = 10_000
+LARGEST_STUDY = 100_000
+"""Trials: folders are numbered with five digits."""
+FIRST_KEYS = ("lr",)
+"""Searched along the sequence's first dimensions, which are its most even ones: what nearly always matters most."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,28 @@ class Conditional:
 
 
 @dataclass(frozen=True)
+class Case:
+    """An arm by name: the values that its keys have there, and the space of those that are searched there."""
+
+    settings: Mapping[str, Value]
+    space: Mapping[str, Dimension]
+
+    def plain(self) -> dict[str, Any]:
+        """As `study.yaml` holds it: a value, or a range or list, by key."""
+        return {**self.settings, **{key: each.plain() for key, each in self.space.items()}}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], key: str) -> Case:
+        """The case that `plain` gave, which stands at `key`."""
+        space = {name: dimension(each, f"{key}.{name}") for name, each in given.items() if _is_space(each)}
+        return cls({name: each for name, each in given.items() if name not in space}, space)
+
+
+def _is_space(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) or (isinstance(given, Mapping) and "min" in given)
+
+
+@dataclass(frozen=True)
 class Trial:
     """One setting of every hyperparameter that the study varies, by config key."""
 
@@ -83,19 +117,20 @@ class Arm:
     """One setting of the scientific hyperparameters, and the space that is searched there.
 
     `space` has the nuisance hyperparameters, those that exist only here, and scientific ones that are continuous;
-    `repeats` the settings, of seeds, with which each point of the space is run.
+    `repeats` the settings, of seeds, with which each point of the space is run; `seeds` those of the sequence, one for
+    each dimension of the space.
     """
 
     name: str
     settings: Mapping[str, Value]
     space: Mapping[str, Dimension]
     repeats: tuple[Mapping[str, Value], ...] = ({},)
-    seed: int = 0
+    seeds: tuple[int, ...] = ()
 
     @property
     def size(self) -> int | None:
         """How many different trials there are; None for a continuum."""
-        sizes = [size(each) for each in self.space.values()]
+        sizes = [each.size for each in self.space.values()]
         return None if None in sizes else math.prod(each for each in sizes if each) * len(self.repeats)
 
     def settings_at(self, indices: Sequence[int]) -> list[dict[str, Value]]:
@@ -113,7 +148,7 @@ class Arm:
         ]
 
     def _at(self, places: np.ndarray[Any, np.dtype[np.int64]]) -> list[dict[str, Value]]:
-        rows = halton.points(self.seed, places, len(self.space))
+        rows = halton.points(self.seeds, places, len(self.space))
         return [{key: self.space[key].at(float(u)) for key, u in zip(self.space, row, strict=True)} for row in rows]
 
     def _first_visits(self) -> Iterator[dict[str, Value]]:
@@ -141,14 +176,17 @@ class Design:
 
     `overrides` are those that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
     them and are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are
-    fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space.
+    fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space. `points` says
+    whether arms share coordinates; those of studies that began before they did are `per_arm`.
     """
 
     name: str
     objective: Objective = field(default_factory=Objective)
     goal: str = ""
     seed: int = 0
+    points: Literal["shared", "per_arm"] = "shared"
     scientific: Mapping[str, Dimension] = field(default_factory=dict)
+    cases: Mapping[str, Case] = field(default_factory=dict)
     nuisance: Mapping[str, Dimension] = field(default_factory=dict)
     conditional: tuple[Conditional, ...] = ()
     repeat: Mapping[str, Choice] = field(default_factory=dict)
@@ -159,46 +197,71 @@ class Design:
 
     def __post_init__(self) -> None:
         _refuse_two_roles(self)
+        _refuse_cases_that_are_none(self)
         _refuse_conditions_on_nothing(self)
         _refuse_arms_without_a_name(self)
         if self.listed_trials:
-            if self.scientific or self.nuisance or self.conditional or self.repeat:
+            if self._has_a_space:
                 raise InputError("study.trials: a study has a list of trials or a space, not both")
-            if any(dict(one) == dict(other) for one, other in itertools.combinations(self.listed_trials, 2)):
+            if len({identity(each) for each in self.listed_trials}) < len(self.listed_trials):
                 raise InputError("study.trials: a trial is there twice; for another run of it, give it another seed")
-        elif not (self.scientific or self.nuisance or self.conditional or self.repeat):
+        elif not self._has_a_space:
             raise InputError(
                 "nothing is searched: sweep a key, such as lr=0.01,0.1 or 'lr=tag(log,interval(1e-4,1e-1))',"
                 " or choose a study, such as study=learning_rate"
             )
 
+    @property
+    def _has_a_space(self) -> bool:
+        return bool(self.scientific or self.cases or self.nuisance or self.conditional or self.repeat)
+
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
-        """Every setting of the finite scientific hyperparameters, in the order of their values."""
-        finite = {key: each for key, each in self.scientific.items() if size(each) is not None}
+        """Every setting of the finite scientific hyperparameters with every case, in the order of their values."""
+        finite = {key: each for key, each in self.scientific.items() if each.size is not None}
         rest = {key: each for key, each in self.scientific.items() if key not in finite}
         repeats = _product(self.repeat)
         arms = []
-        for settings in _product(finite):
-            name = ",".join(f"{key}={show(value)}" for key, value in settings.items()) or ONLY_ARM
+        for settings, (case_name, case) in itertools.product(_product(finite), self._cases):
+            labels = [f"{key}={show(value)}" for key, value in settings.items()] + ([case_name] if case_name else [])
+            name = ",".join(labels) or ONLY_ARM
             space = {**rest, **self.nuisance}
             for conditional in self.conditional:
                 if conditional.holds(settings):
                     space.update(conditional.space)
-            arms.append(Arm(name, settings, space, repeats, fold_in(self.seed, _number(name))))
+            space.update(case.space)
+            if self.points == "shared":
+                space = {key: space[key] for key in sorted(space, key=lambda key: key not in FIRST_KEYS)}
+            arms.append(Arm(name, {**settings, **case.settings}, space, repeats, self._seeds(name, space)))
         return tuple(arms)
+
+    @property
+    def _cases(self) -> Sequence[tuple[str, Case]]:
+        return list(self.cases.items()) or [("", Case({}, {}))]
+
+    def _seeds(self, arm: str, space: Mapping[str, Dimension]) -> tuple[int, ...]:
+        """Of each dimension's permutations: by the space up to there, or all by the arm's name."""
+        if self.points == "per_arm":
+            return (fold_in(self.seed, _number(arm)),) * len(space)
+        dimensions = [[key, each.plain()] for key, each in space.items()]
+        return tuple(
+            fold_in(self.seed, _number(json.dumps(dimensions[: place + 1], default=str)))
+            for place in range(len(dimensions))
+        )
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The config keys that the study varies: the columns of `trials.csv`."""
         if self.listed_trials:
             return tuple(dict.fromkeys(key for settings in self.listed_trials for key in settings))
+        of_cases = [key for each in self.cases.values() for key in (*each.settings, *each.space)]
         conditional = [key for each in self.conditional for key in each.space]
-        return tuple(dict.fromkeys([*self.scientific, *self.nuisance, *conditional, *self.repeat]))
+        return tuple(dict.fromkeys([*self.scientific, *of_cases, *self.nuisance, *conditional, *self.repeat]))
 
     def role(self, key: str) -> Role:
-        """What the study varies a hyperparameter for (B2)."""
-        if key in self.scientific:
+        """What the study varies a hyperparameter for (B2); one that a case searches is tuned there."""
+        set_by_cases = any(key in each.settings for each in self.cases.values())
+        if key in self.scientific or (set_by_cases and not any(key in each.space for each in self.cases.values())):
             return "scientific"
         return "repeat" if key in self.repeat else "nuisance"
 
@@ -231,8 +294,8 @@ class Design:
         Raises:
             InputError: the space has fewer points.
         """
-        if n_trials < 1:
-            raise InputError(f"study.n_trials={n_trials}: allowed is 1 or more")
+        if not 1 <= n_trials <= LARGEST_STUDY:
+            raise InputError(f"study.n_trials={n_trials}: allowed is 1 to {LARGEST_STUDY}")
         if self.size is not None and n_trials > self.size:
             raise InputError(
                 f"study.n_trials={n_trials}: the space has {self.size} different trials; allowed is 1 to {self.size}"
@@ -245,6 +308,10 @@ class Design:
             counts[arm.name] = counts.get(arm.name, 0) + 1
         settings = {arm.name: iter(arm.settings_at(range(counts.get(arm.name, 0)))) for arm in self.arms}
         return [Trial(number, arm.name, next(settings[arm.name])) for number, arm in enumerate(arms)]
+
+    def case_of(self, arm: str) -> str:
+        """The name of an arm's case, which its own name ends with; empty where there are no cases."""
+        return arm.rpartition(",")[2] if self.cases else ""
 
     def seed_of(self, trial: Trial) -> Any:
         """The seed that a trial is given, by its settings or by what is fixed; None where there is none."""
@@ -264,17 +331,19 @@ class Design:
             "name": self.name,
             "goal": self.goal,
             "seed": self.seed,
+            **({"points": self.points} if self.points != "per_arm" else {}),  # which studies of before do not say
             "objective": {"metric": self.objective.metric, "mode": self.objective.mode},
-            "scientific": {key: plain(each) for key, each in self.scientific.items()},
-            "nuisance": {key: plain(each) for key, each in self.nuisance.items()},
+            "scientific": {key: each.plain() for key, each in self.scientific.items()},
+            **({"cases": {name: each.plain() for name, each in self.cases.items()}} if self.cases else {}),
+            "nuisance": {key: each.plain() for key, each in self.nuisance.items()},
             "conditional": [
                 {
                     "when": {key: list(values) for key, values in each.when.items()},
-                    "space": {key: plain(inner) for key, inner in each.space.items()},
+                    "space": {key: inner.plain() for key, inner in each.space.items()},
                 }
                 for each in self.conditional
             ],
-            "repeat": {key: plain(each) for key, each in self.repeat.items()},
+            "repeat": {key: each.plain() for key, each in self.repeat.items()},
             "trials": [dict(each) for each in self.listed_trials],
             "overrides": list(self.overrides),
             "fixed": dict(self.fixed),
@@ -293,7 +362,9 @@ class Design:
             goal=given["goal"],
             seed=given["seed"],
             objective=Objective(**given["objective"]),
+            points=given.get("points", "per_arm"),
             scientific=space(given["scientific"], "scientific"),
+            cases={name: Case.of(each, f"cases.{name}") for name, each in given.get("cases", {}).items()},
             nuisance=space(given["nuisance"], "nuisance"),
             conditional=tuple(
                 Conditional(
@@ -361,8 +432,9 @@ def _number(text: str) -> int:
 
 
 def _refuse_two_roles(design: Design) -> None:
-    roles = {
+    roles: dict[str, Mapping[str, Any]] = {
         "scientific": design.scientific,
+        "cases": {key: each for case in design.cases.values() for key, each in case.plain().items()},
         "nuisance": design.nuisance,
         "repeat": design.repeat,
         **{f"conditional[{place}].space": each.space for place, each in enumerate(design.conditional)},
@@ -376,8 +448,20 @@ def _refuse_two_roles(design: Design) -> None:
                     )
 
 
+def _refuse_cases_that_are_none(design: Design) -> None:
+    if design.points not in ("shared", "per_arm"):
+        raise InputError(f"points={show(design.points)}: allowed is one of shared, per_arm")
+    if len(design.cases) == 1:
+        raise InputError("study.cases: one case is nothing to compare; name another, or put its keys elsewhere")
+    for name, case in design.cases.items():
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", name):
+            raise InputError(f"study.cases.{name}: a case's name has letters, digits and . _ + -")
+        if not case.settings and not case.space:
+            raise InputError(f"study.cases.{name}: empty; give its keys their values there, {{model.dropout: 0.0}}")
+
+
 def _refuse_arms_without_a_name(design: Design) -> None:
-    sizes = [size(each) or 1 for each in design.scientific.values()]
+    sizes = [each.size or 1 for each in design.scientific.values()]
     if math.prod(sizes) > LARGEST_GRID:
         raise InputError(f"study.scientific: {math.prod(sizes)} arms; allowed are up to {LARGEST_GRID}")
     for key, each in design.scientific.items():
@@ -398,7 +482,7 @@ def _refuse_conditions_on_nothing(design: Design) -> None:
         for key, values in each.when.items():
             known = design.scientific.get(key)
             if not isinstance(known, (Choice, Int)):
-                names = ", ".join(key for key, other in design.scientific.items() if size(other)) or "none"
+                names = ", ".join(key for key, other in design.scientific.items() if other.size) or "none"
                 raise InputError(
                     f"{key_of}.when.{key}: a condition is on a scientific hyperparameter with a list of values"
                     f" (here: {names}) or on a fixed setting"

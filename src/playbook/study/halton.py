@@ -14,6 +14,7 @@ of the leading zeros already contain.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,18 @@ from playbook.randomness import fold_in
 _BITS = 53  # of a float64's fraction: digits beyond change nothing
 
 
-def points(seed: int, indices: NDArray[np.integer], dimensions: int) -> NDArray[np.float64]:
-    """The points at `indices` (integers ≥ 0, of shape (n,)): float64 of shape (n, dimensions), in [0, 1)."""
+def points(seed: int | Sequence[int], indices: NDArray[np.integer], dimensions: int) -> NDArray[np.float64]:
+    """The points at `indices` (integers ≥ 0, of shape (n,)): float64 of shape (n, dimensions), in [0, 1).
+
+    `seed` is that of all dimensions, or one for each: the permutations of two dimensions are independent either way.
+    """
     if dimensions < 0:
         raise ValueError(f"dimensions={dimensions}: allowed is 0 or more")
     whole: NDArray[np.int64] = np.asarray(indices, dtype=np.int64)
     if whole.ndim != 1 or (whole < 0).any():
         raise ValueError("indices: allowed is a list of whole numbers from 0")
-    columns = [_column(seed, whole, prime) for prime in first_primes(dimensions)]
+    seeds = [seed] * dimensions if isinstance(seed, int) else seed
+    columns = [_column(each, whole, prime) for each, prime in zip(seeds, first_primes(dimensions), strict=True)]
     return np.stack(columns, axis=1) if columns else np.zeros((len(whole), 0))
 
 

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playbook.errors import one_line
+from playbook.errors import InputError, one_line
 from playbook.study.design import Design, Trial
-from playbook.study.study_files import DATABASE, TRIALS, Outcome, outcome, trials_text, write_trials
+from playbook.study.study_files import TRIALS, Outcome, outcome, trials_text, write_trials
 
 if TYPE_CHECKING:
     from playbook.study.optuna_mirror.mirror import OptunaMirror
@@ -52,15 +52,19 @@ class Ledger:
         write_trials(self.folder, self.design, ended)
 
     def is_written(self) -> bool:
-        """Whether `trials.csv` says what is known, and Optuna's database is there.
-
-        A sweep that is killed as its last trial ends has no time for it.
-        """
-        if self._storage is None and find_spec("optuna") and not (self.folder / DATABASE).exists():
+        """Whether the tables say what is known: a sweep that is killed as its last trial ends has no time for it."""
+        if not self._is_mirrored():
             return False
         path = self.folder / TRIALS
         text = path.read_bytes() if path.exists() else b""
         return text == trials_text(self.design, self._ended()).encode()
+
+    def _is_mirrored(self) -> bool:
+        if self._storage is not None or find_spec("optuna") is None:
+            return True
+        from playbook.study.optuna_mirror.mirror import is_current
+
+        return is_current(self.folder, self.design, self._ended())
 
     def _ended(self) -> list[Outcome]:
         return [self.outcomes[trial.number] for trial in self._trials if trial.number in self.outcomes]
@@ -87,9 +91,15 @@ class Ledger:
         news = [each for each in ended if self._mirrored.get(each.trial.number) is not each]
         try:
             if self._store is None:
-                from playbook.study.optuna_mirror.mirror import OptunaMirror  # a tenth of a second of imports
+                from playbook.study.optuna_mirror.mirror import OptunaMirror, rebuild  # a tenth of a second of imports
 
-                self._store = OptunaMirror(self.folder, self.design, self._storage)
+                try:
+                    self._store = OptunaMirror(self.folder, self.design, self._storage)
+                except InputError:
+                    if self._storage is not None:
+                        raise
+                    rebuild(self.folder)  # from the files, which are the truth
+                    self._store = OptunaMirror(self.folder, self.design)
             self._store.add(news)
             self._mirrored |= {each.trial.number: each for each in news}
         except Exception as error:

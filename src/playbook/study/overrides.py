@@ -33,6 +33,7 @@ from hydra.errors import HydraException
 
 from playbook.errors import InputError, one_line
 from playbook.study.space import Choice, Dimension, Float, Int, Scale, Value, dimension
+from playbook.validation import show
 
 if TYPE_CHECKING:
     from playbook.study.design import Design
@@ -71,6 +72,14 @@ def read_dimension(given: Any, key: str) -> Dimension:
         InputError: the key, what was given and what is allowed.
     """
     return dimension_from_text(given, key) if isinstance(given, str) else dimension(given, key)
+
+
+def is_sweep(text: str) -> bool:
+    """Whether a text of a YAML file is one in Hydra's sweep grammar, and not a value."""
+    try:
+        return OverridesParser.create().parse_override(f"key={text.strip()}").is_sweep_override()
+    except HydraException:
+        return False
 
 
 def dimension_from_text(text: str, key: str) -> Dimension:
@@ -253,6 +262,25 @@ def with_overrides(design: Design, overrides: Sequence[str]) -> Design:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = {each.key_or_group: each.value() for each in parsed}
     return replace(design, overrides=(*design.overrides, *overrides), fixed={**design.fixed, **values})
+
+
+def refuse_contradictions(design: Design) -> None:
+    """What a hand may have written into a study's file and no command line could have.
+
+    Raises:
+        InputError: an override says where trials write, or sets a number that is fixed to another one.
+    """
+    for text in design.overrides:
+        try:
+            override = OverridesParser.create().parse_override(str(text))
+        except HydraException:  # no trial can be run with it, and what has been run can be read
+            continue
+        key = override.get_key_element().lstrip("+~")
+        given, fixed = override.value(), design.fixed.get(key)
+        if (key == "output_dir" and given is not None) or key.partition(".")[0].partition("/")[0] == "hydra":
+            raise InputError(f"overrides: {text}: the study says where its trials write")
+        if isinstance(given, int | float) and isinstance(fixed, int | float) and given != fixed:
+            raise InputError(f"overrides: {text}: the study's trials have {key}={show(fixed)}, as fixed says")
 
 
 def program_of(command: str) -> str:

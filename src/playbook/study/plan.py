@@ -17,7 +17,7 @@ from rich.text import Text
 
 from playbook.config import NOT_PART_OF_A_TRIAL
 from playbook.study.advice import Advice, advice, arm_plans
-from playbook.study.design import Design
+from playbook.study.design import Case, Design
 from playbook.study.space import Choice, Dimension, Value
 from playbook.text import count, duration
 from playbook.validation import show
@@ -124,6 +124,7 @@ def _hyperparameters(design: Design) -> Table:
     table = _table("Hyperparameter", "Role", "Values", "Scale")
     spaces: list[tuple[str, Mapping[str, Dimension], Mapping[str, Sequence[Value]]]] = [
         ("scientific", design.scientific, {}),
+        *(("case", _given(each), {"case": (name,)}) for name, each in design.cases.items()),
         ("nuisance", design.nuisance, {}),
         *(("nuisance", each.space, each.when) for each in design.conditional),
         ("repeat", design.repeat, {}),
@@ -134,6 +135,11 @@ def _hyperparameters(design: Design) -> Table:
             name = Text(key).append(f"\n  where {condition}" if condition else "", style="dim")
             table.add_row(name, role, Text(_values(each)), "" if isinstance(each, Choice) else _scale(each))
     return table
+
+
+def _given(case: Case) -> dict[str, Dimension]:
+    """What a case searches, and the values that it sets."""
+    return {**{key: Choice((value,)) for key, value in case.settings.items()}, **case.space}
 
 
 def _trials(design: Design, n_trials: int) -> Table:

@@ -7,10 +7,12 @@ setting of the hyperparameters. Values have the type that the user wrote: an int
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
+import numpy as np
 from pydantic import BaseModel
 
 from playbook.errors import InputError
@@ -21,10 +23,32 @@ Value = Any
 """A number, a text, a truth value, None, or a list of such: what a config key can hold."""
 RESOLUTION = 1e-6
 """A value is rounded by at most this share of its range, on its scale: 0.00273842 can be read aloud and typed again."""
+NARROWEST = sys.float_info.min / RESOLUTION
+"""Width on its scale from which on a range can be divided so finely."""
+
+
+class _Scaled:
+    """What has a scale: what is even in x, in log x, or in log(1 − x)."""
+
+    scale: Scale
+
+    def to_scale(self, value: float) -> float:
+        """The value where the scale is even; infinite for what lies beyond the scale (log of 0)."""
+        if self.scale == "log":
+            return math.log(value) if value > 0 else -math.inf
+        if self.scale == "log_one_minus":
+            return -math.log1p(-value) if value < 1 else math.inf
+        return value
+
+    def from_scale(self, place: float) -> float:
+        """The inverse of `to_scale`."""
+        if self.scale == "log":
+            return math.exp(place)
+        return -math.expm1(-place) if self.scale == "log_one_minus" else place
 
 
 @dataclass(frozen=True)
-class Float:
+class Float(_Scaled):
     """A real number from `low` to `high`, even on `scale`.
 
     `log` suits what is felt by its order of magnitude (a learning rate), `log_one_minus` what approaches one (momentum,
@@ -43,6 +67,8 @@ class Float:
             raise InputError(f"{self.low} to {self.high} on a log scale: the lower end must be above 0")
         if self.scale == "log_one_minus" and not 0 <= self.low < self.high < 1:
             raise InputError(f"{self.low} to {self.high} on a log_one_minus scale: both ends must be in [0, 1)")
+        if self.to_scale(self.high) - self.to_scale(self.low) < NARROWEST:
+            raise InputError(f"{self.low} to {self.high}: too narrow to be searched; a float holds no steps in between")
 
     def at(self, u: float) -> float:
         """The value at u in [0, 1], rounded by at most `RESOLUTION`; the ends are exact."""
@@ -71,21 +97,29 @@ class Float:
         low, high = self.to_scale(self.low), self.to_scale(self.high)
         return (self.to_scale(value) - low) / (high - low)
 
-    def to_scale(self, value: float) -> float:
-        """The value where the scale is even."""
-        if self.scale == "log":
-            return math.log(value)
-        return -math.log1p(-value) if self.scale == "log_one_minus" else value
+    def edges(self, count: int) -> list[float]:
+        """The ends of `count` cells that divide the range evenly on its scale: `count` + 1 numbers."""
+        low, high = self.to_scale(self.low), self.to_scale(self.high)
+        inner = [self.from_scale(low + (high - low) * place / count) for place in range(1, count)]
+        return [self.low, *inner, self.high]
 
-    def from_scale(self, value: float) -> float:
-        """The inverse of `to_scale`."""
-        if self.scale == "log":
-            return math.exp(value)
-        return -math.expm1(-value) if self.scale == "log_one_minus" else value
+    @property
+    def size(self) -> None:
+        """How many values there are: a continuum."""
+        return None
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the values have an order, and there is more than one."""
+        return True
+
+    def plain(self) -> Any:
+        """As a YAML file holds it: `{min, max, scale}`."""
+        return {"min": self.low, "max": self.high, "scale": self.scale}
 
 
 @dataclass(frozen=True)
-class Int:
+class Int(_Scaled):
     """A whole number from `low` to `high`, both included, each as likely as its share of the scale."""
 
     low: int
@@ -111,9 +145,32 @@ class Int:
             value = math.floor(math.exp(low + u * (high - low)) + 0.5)
         return min(max(value, self.low), self.high)
 
+    def position(self, value: float) -> float:
+        """Where a value lies: in the middle of its cell, of cells that divide the scale from 0 to 1."""
+        low, high = self.to_scale(self.low - 0.5), self.to_scale(self.high + 0.5)
+        return (self.to_scale(value) - low) / (high - low)
+
+    def edges(self, count: int) -> list[float]:
+        """The ends of `count` cells that divide the range, half a step beyond both ends, evenly on its scale."""
+        return Float(self.low - 0.5, self.high + 0.5, self.scale).edges(count)
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return self.high - self.low + 1
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether there is more than one value."""
+        return self.size > 1
+
+    def plain(self) -> Any:
+        """As a YAML file holds it: `{min, max, scale, type: int}`."""
+        return {"min": self.low, "max": self.high, "scale": self.scale, "type": "int"}
+
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Scaled):
     """One of `values`, in the order and the types that the user wrote."""
 
     values: tuple[Value, ...]
@@ -137,23 +194,51 @@ class Choice:
         """The value at u in [0, 1)."""
         return self.values[math.floor(u * len(self.values))]
 
+    def position(self, value: float) -> float:
+        """Where a number lies among the numbers of an ordered list: in the middle of its cell, whatever their ratios.
+
+        Of four learning rates the lowest lies at 1/8, as it would in the middle of the lowest quarter of a range.
+        """
+        ordered = sorted(self.values)
+        return (float(np.interp(value, ordered, range(len(ordered)))) + 0.5) / len(ordered)
+
+    @property
+    def scale(self) -> Scale:  # type: ignore[override]  # of an ordered list, by its values
+        """That of the steps of an ordered list: `log` where positive numbers span a factor of ten."""
+        low, high = min(self.values), max(self.values)
+        return "log" if low > 0 and high / low >= 10 else "linear"
+
+    @property
+    def size(self) -> int:
+        """How many values there are."""
+        return len(self.values)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether these are numbers, and more than one."""
+        return len(self.values) > 1 and all(is_number(value) for value in self.values)
+
+    def plain(self) -> Any:
+        """As a YAML file holds it: a list."""
+        return list(self.values)
+
 
 Dimension = Float | Int | Choice
 
 
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a finite number; a truth value is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def size(dimension: Dimension) -> int | None:
     """How many values there are; None for a continuum."""
-    if isinstance(dimension, Choice):
-        return len(dimension.values)
-    return dimension.high - dimension.low + 1 if isinstance(dimension, Int) else None
+    return dimension.size
 
 
 def plain(dimension: Dimension) -> Any:
-    """The dimension as a YAML file holds it: `{min, max, scale}`, with `type: int` for whole numbers, or a list."""
-    if isinstance(dimension, Choice):
-        return list(dimension.values)
-    ends = {"min": dimension.low, "max": dimension.high, "scale": dimension.scale}
-    return ends | {"type": "int"} if isinstance(dimension, Int) else ends
+    """The dimension as a YAML file holds it."""
+    return dimension.plain()
 
 
 def dimension(given: Any, key: str) -> Dimension:

@@ -25,7 +25,8 @@ import yaml
 
 from playbook.errors import InputError, one_line
 from playbook.run_files import CRASHES, RESULT, Result, read_result, replace_file
-from playbook.study.design import Design, Trial
+from playbook.study.design import LARGEST_STUDY, Design, Trial
+from playbook.study.overrides import refuse_contradictions
 from playbook.study.space import Value
 
 STUDY = "study.yaml"
@@ -96,9 +97,18 @@ def read_study(folder: Path) -> StudyFile | None:
         return None
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        design = Design.of(given)
+        refuse_contradictions(design)
+        if not isinstance(design.name, str):
+            raise InputError(f"name: {design.name}: a text is needed, as it names a folder")
+        if not all(isinstance(each, str) for each in given["caveats"]):
+            raise InputError("caveats: a list of texts is needed")
+        n_trials = int(given["n_trials"])
+        if not 1 <= n_trials <= LARGEST_STUDY:
+            raise InputError(f"n_trials: {n_trials}: allowed is 1 to {LARGEST_STUDY}")
         return StudyFile(
-            design=Design.of(given),
-            n_trials=int(given["n_trials"]),
+            design=design,
+            n_trials=n_trials,
             budget=int(given["budget"]),
             created=str(given["created"]),
             command=str(given["command"]),

@@ -8,11 +8,14 @@ it, while its tables are not: other tools read them, and a change comes with a m
 from __future__ import annotations
 
 import json
+import math
+import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from playbook.errors import InputError, one_line
 from playbook.study.design import Design
@@ -32,7 +35,33 @@ _IDENTITY = ("objective", "seed", "scientific", "nuisance", "conditional", "repe
 
 def database_url(folder: Path) -> str:
     """Where the mirror of the study in `folder` is, unless it is told otherwise."""
-    return f"sqlite:///{folder / DATABASE}"
+    return sqlite_url(folder / DATABASE)
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a file, quoted: SQLAlchemy reads `?` and `%20` in one as its own, and Optuna `{…}`."""
+    return f"sqlite:///{quote(str(path), safe='/=+,:@ ')}"
+
+
+def shows(path: Path, results: Mapping[int, float | None]) -> bool:
+    """Whether these, and no others, are the trials of the sqlite file that have ended: objectives by number.
+
+    That of a crashed trial is None.
+    Optuna is not asked, since it takes half a second to import.
+    """
+    rows = (
+        "SELECT number, value, value_type FROM trials LEFT JOIN trial_values USING (trial_id)"
+        " WHERE state IN ('COMPLETE', 'FAIL')"
+    )
+    infinities = {"INF_POS": math.inf, "INF_NEG": -math.inf}
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=SQLITE_TIMEOUT)) as database:
+            if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                return False
+            found = {number: infinities.get(kind, value) for number, value, kind in database.execute(rows)}
+    except sqlite3.Error:
+        return False
+    return found == dict(results)
 
 
 def shown_url(url: str) -> str:

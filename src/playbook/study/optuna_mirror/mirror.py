@@ -23,7 +23,7 @@ import polars as pl
 from playbook.errors import InputError
 from playbook.run_files import CRASHES, EVALS, RESULT, read_table, sync_folder
 from playbook.study.design import Design, Trial
-from playbook.study.optuna_mirror.database import content, database_url, open_study, trial_row
+from playbook.study.optuna_mirror.database import content, database_url, open_study, shows, sqlite_url, trial_row
 from playbook.study.optuna_mirror.parameters import Parameter, parameters
 from playbook.study.overrides import trial_overrides
 from playbook.study.study_files import DATABASE, STUDY, Outcome, outcomes, read_study
@@ -180,6 +180,16 @@ class OptunaMirror:
         return dict(zip(rows["step"].to_list(), rows["value"].to_list(), strict=True))
 
 
+def is_current(folder: Path, design: Design, ended: Iterable[Outcome]) -> bool:
+    """Whether the study's own database shows the trials that have ended, as far as their objectives tell."""
+    worst = math.inf if design.objective.mode == "min" else -math.inf
+    objectives: dict[int, float | None] = {}
+    for each in ended:
+        objective = None if each.result is None else each.result.objective
+        objectives[each.trial.number] = worst if each.status == "infeasible" else objective
+    return shows(folder / DATABASE, objectives)
+
+
 def rebuild(folder: Path, url: str | None = None) -> int:
     """Make the mirror of the study in `folder` again from its files alone; how many of its trials have ended.
 
@@ -198,7 +208,7 @@ def rebuild(folder: Path, url: str | None = None) -> int:
         return len(ended)
     database, new = folder / DATABASE, folder / f"{DATABASE}.new"
     _remove(new)
-    OptunaMirror(folder, study.design, f"sqlite:///{new}").replace(ended)
+    OptunaMirror(folder, study.design, sqlite_url(new)).replace(ended)
     _remove(database)  # with its journal, which sqlite would otherwise apply to the new one
     new.rename(database)
     sync_folder(folder)

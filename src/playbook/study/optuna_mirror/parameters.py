@@ -81,5 +81,7 @@ def parameters(design: Design, trial: Trial) -> dict[str, Parameter]:
     for each in design.conditional:
         if each.holds(trial.settings):
             conditions |= dict.fromkeys(each.space, each.when)
+    if name := design.case_of(trial.arm):
+        conditions |= {key: {"case": (name,)} for key in design.cases[name].space}
     space = design.space_of(trial.arm)
     return {key: Parameter(key, space[key], conditions.get(key, {})) for key in space if design.role(key) != "repeat"}

@@ -1,0 +1,68 @@
+"""The `study` block with cases, and the command line beside it."""
+
+import pytest
+
+from playbook.errors import InputError
+from playbook.study.config import CommandLine, design_of, read_study_config
+from playbook.study.design import Case, Objective
+from playbook.study.space import Choice, Float
+
+CASES = {
+    "without": {"model.dropout": 0.0},
+    "with": {"model.dropout": {"min": 0.05, "max": 0.6}},
+}
+LR = Float(1e-3, 1.0, "log")
+
+
+def design(block, sweeps=None, overrides=()):
+    given = CommandLine(sweeps or {}, frozenset(overrides), {"model.dropout": 0.0, "optimizer": "sgd", "lr": 0.1})
+    return design_of(read_study_config(block), given, Objective(), None)
+
+
+def test_a_case_has_values_and_ranges_in_any_notation():
+    block = {
+        "cases": {
+            "a": {"model": "mlp", "model.depth": [1, 2], "lr": "tag(log,interval(1e-3,1.0))"},
+            "b": {"model": {"width": {"min": 8, "max": 64, "type": "int"}}, "clip_norm": None},
+        }
+    }
+    cases = design(block).cases
+    assert cases["a"] == Case({"model": "mlp"}, {"model.depth": Choice((1, 2)), "lr": LR})
+    assert cases["b"].settings == {"clip_norm": None}
+    assert list(cases["b"].space) == ["model.width"]
+
+
+def test_a_sweep_on_the_command_line_replaces_the_range_of_a_case_and_leaves_its_value():
+    wider = Float(0.0, 0.9)
+    cases = design({"cases": CASES}, {"model.dropout": wider, "lr": LR})
+    assert cases.cases == {"without": Case({"model.dropout": 0.0}, {}), "with": Case({}, {"model.dropout": wider})}
+    assert cases.nuisance == {"lr": LR}
+
+
+@pytest.mark.parametrize(
+    ("block", "sweeps", "overrides", "line"),
+    [
+        ({"cases": CASES}, {}, {"model.dropout"}, "model.dropout: study.cases.without says what it is there; leave"),
+        (
+            {"cases": {"a": {"model": "mlp"}, "b": {"model": "cnn"}}},
+            {"model": Choice(("mlp", "cnn"))},
+            {"model"},
+            "model: study.cases gives it one value each",
+        ),
+        (
+            {
+                "cases": {"a": {"optimizer": "adam"}, "b": {"optimizer": "sgd"}},
+                "conditional": [{"when": {"optimizer": "adam"}, "space": {"lr": [1, 2]}}],
+            },
+            {},
+            set(),
+            "study.conditional[0].when.optimizer: the cases differ in optimizer",
+        ),
+        ({"n_trials": 10**9}, {}, set(), "study.n_trials=1000000000: allowed is"),
+    ],
+)
+def test_what_contradicts_the_cases_is_one_line(block, sweeps, overrides, line):
+    with pytest.raises(InputError) as refused:
+        design(block, sweeps, overrides)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)
