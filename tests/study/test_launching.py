@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import re
@@ -75,6 +76,20 @@ def test_workers_share_the_cpus_unless_told_otherwise(monkeypatch, own, expected
         return os.environ["OMP_NUM_THREADS"]
 
     assert Workers(2).run([partial(threads, number) for number in range(2)]) == [str(expected)] * 2
+
+
+def test_a_job_can_start_processes_of_its_own():
+    """As ranks are (spawn), and as a loader's workers are (the default way)."""
+
+    def start_both() -> Any:
+        processes = [multiprocessing.get_context(way).Process(target=os.getpid) for way in ("spawn", None)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        return [process.exitcode for process in processes]
+
+    assert Workers(1).run([start_both]) == [[0, 0]]
 
 
 SWEEP = """

@@ -7,6 +7,7 @@ feeds it and gives it a successor.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -84,9 +85,7 @@ class Workers:
                 break
             try:
                 if worker is None:
-                    worker = ProcessPoolExecutor(
-                        1, env=dict(environment), initializer=_watch_parent, initargs=(os.getpid(),)
-                    )
+                    worker = ProcessPoolExecutor(1, env=dict(environment), initializer=_begin, initargs=(os.getpid(),))
                     self._pids[threading.get_ident()] = worker.submit(os.getpid).result()
                 if self._stopped:
                     break
@@ -122,8 +121,10 @@ def _join(threads: list[threading.Thread]) -> None:
         time.sleep(JOIN_SECONDS)
 
 
-def _watch_parent(parent: int) -> None:
+def _begin(parent: int) -> None:
     """In a worker: when the sweep is gone nobody wants the trial's end. It stops, saved, and the process with it."""
+    # loky has made its own way to start processes the default here, which neither ranks nor a loader's workers know.
+    multiprocessing.set_start_method(None, force=True)
 
     def watch() -> None:
         while os.getppid() == parent:
