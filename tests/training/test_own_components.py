@@ -1,4 +1,4 @@
-"""What a fork brings along: its own model, metric and callback; what does not fit is told by its key."""
+"""What a fork brings along: its own model, task, optimizer, metric; what does not fit is told by its key."""
 
 from __future__ import annotations
 
