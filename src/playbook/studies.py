@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from playbook.analysis.study import Study, load_study
 from playbook.cli import INTERRUPTED, hydra_arguments
 from playbook.composition import CONFIG_DIR
+from playbook.study.config import StudyConfig
 from playbook.study.design import Design
 from playbook.study.overrides import as_override
 from playbook.trial_config import config_of
@@ -30,11 +31,13 @@ def run_study(
     study: Mapping[str, Any] | Design | None = None,
     launcher: str | None = None,
     quiet: bool = False,
+    report: bool = True,
 ) -> Study:
     """Run a study as `python train.py -m <overrides>` does, and read it back; the same call finds its own study again.
 
     It goes on where it was stopped, and a larger `study.n_trials` makes it longer. Trials run in this process, or
-    where `launcher` (an option of `hydra/launcher`) sends them. `quiet` prints nothing but warnings.
+    where `launcher` (an option of `hydra/launcher`) sends them. `quiet` prints nothing but warnings; without a
+    `report`, a procedure of several studies does not wait for theirs.
 
     `study` is a `Design`, or what a file in `conf/study/` holds, such as
     `{"name": "lr", "n_trials": 8, "nuisance": {"lr": {"min": 1e-3, "max": 1.0, "scale": "log"}}}`.
@@ -61,6 +64,7 @@ def run_study(
                 words=("-m", *words),
                 checkout=Path(CONFIG_DIR).parent,
                 quiet=quiet,
+                report=report,
             )
         except SystemExit as end:  # a trial that was stopped by a signal ends its process
             if end.code == INTERRUPTED:
@@ -83,14 +87,10 @@ def _words(study: Mapping[str, Any] | Design | None) -> list[str]:
     if not isinstance(study, Design):
         return [as_override(f"++study.{key}", value) for key, value in study.items()]
     plain = study.plain()
-    own = {key: plain[key] for key in ("name", "goal", "seed", *SPACE) if plain[key]}
+    own = {key: plain[key] for key in StudyConfig.model_fields if plain.get(key)}
     objective = {f"objective.{key}": value for key, value in plain["objective"].items()}
     return [
         *study.overrides,
         *(as_override(f"++study.{key}", value) for key, value in own.items()),
         *(as_override(key, value) for key, value in objective.items()),
     ]
-
-
-SPACE = ("scientific", "nuisance", "conditional", "repeat", "trials")
-"""The keys of a study that hold what it varies."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from command import Door
 import playbook
 import playbook.training
 from playbook.errors import CrashError, InputError
+from playbook.study.config import StudyConfig
 from playbook.study.design import Design, Objective
 from playbook.study.space import Choice, Float
 
@@ -61,7 +63,7 @@ def test_python_and_the_command_line_run_the_same_study(
     assert "study.roles.lr=nuisance" in playbook.load_study("outputs/studies/a").file.command  # as it was typed
     assert "++" not in playbook.load_study("outputs/studies/a").file.command
     capsys.readouterr()
-    study = playbook.run_study(*words, "output_root=python", quiet=True)
+    study = playbook.run_study(*words, "output_root=python", quiet=True, report=False)
     assert capsys.readouterr() == ("", "")
     assert study.path == Path("python/studies/a")
     assert table("a", "python") == table("a")
@@ -265,6 +267,12 @@ def test_crashed_trials_raise_in_python_too(here: Path, quick: None, monkeypatch
     with pytest.raises(CrashError, match="1 of 2 trials crashed"):
         playbook.run_study("lr=0.1,0.2", "study.name=a", "study.retries=0", *SHORT, quiet=True)
     assert sorted(playbook.load_study("outputs/studies/a").trials["status"]) == ["complete", "crashed"]
+
+
+def test_the_sweeper_has_the_keys_of_a_study() -> None:
+    from hydra_plugins.quasi_random_sweeper.quasi_random_sweeper import StudyKeys
+
+    assert {each.name for each in fields(StudyKeys)} == set(StudyConfig.model_fields)
 
 
 def test_optunas_database_is_made_again(door: Door, here: Path, quick: None) -> None:

@@ -40,11 +40,11 @@ def no_account(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115
     monkeypatch.setattr(wandb_logger, "_lost", False)
     monkeypatch.setattr(training_app.TrainingApp, "on_end", lambda *_: None)
-    wandb_logger.can_be_online.cache_clear()
+    wandb_logger._ask.cache_clear()
     wandb.teardown()
     yield
     wandb.teardown()
-    wandb_logger.can_be_online.cache_clear()
+    wandb_logger._ask.cache_clear()
 
 
 @pytest.fixture

@@ -47,12 +47,16 @@ _STOPPED = (130, 143)
 
 @dataclass(frozen=True)
 class Invocation:
-    """How the program was called: `python <script> <words>`, from a checkout; `quiet` prints nothing."""
+    """How the program was called: `python <script> <words>`, from a checkout; `quiet` prints nothing.
+
+    `report`: whether the program says on end what it has found.
+    """
 
     script: str
     words: tuple[str, ...]
     checkout: Path
     quiet: bool = False
+    report: bool = True
 
     @property
     def command(self) -> str:
@@ -128,7 +132,7 @@ class StudySweep:
             session.run(lambda trials: self._launch(session, trials))
         except InputError as error:
             raise InputError(self._with_its_keys(str(error))) from error
-        return session.finish()
+        return session.finish(report=called.report)
 
     def _read(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Dimension]]:
         """The words that every trial gets, and the keys that are swept; of two words for a key the later one counts."""

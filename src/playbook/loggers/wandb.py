@@ -14,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -139,47 +140,52 @@ def settings() -> wandb.Settings:
     return wandb.Settings(init_timeout=TIMEOUT_SECONDS, finish_timeout=60, silent=True, console="off")
 
 
-@cache
+_lost = False
+"""Set when W&B has failed once: later trials of this process do not wait for it again, nor say so."""
+
+
 def can_be_online() -> bool:
-    """Whether there is a key and its server answers: found out once a process, and for a study by whoever runs it.
+    """Whether there is a key and its server answers, within `TIMEOUT_SECONDS`; whoever runs a study asks once.
 
     A server that does not answer is said in a line; a missing key is nothing to talk about.
     """
+    if _lost:
+        return False
     try:
         wandb.setup(settings=wandb.Settings(x_disable_viewer=True, silent=True))  # else login waits for the server
         if not wandb.login(prompt=False, verify=False):
             return False
-        urllib.request.urlopen(wandb.setup().settings.base_url, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError:
-        return True  # it answers
+        _ask(str(wandb.setup().settings.base_url))
     except Exception as error:  # a key of the wrong form, no server: whatever it is, it is no reason not to train
-        _say_offline(error)
+        _go_offline(error)
         return False
     return True
 
 
-def _say_offline(error: Exception) -> None:
+@cache
+def _ask(url: str) -> None:
+    with suppress(urllib.error.HTTPError):  # it answers
+        urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)
+
+
+def _go_offline(error: Exception) -> None:
+    global _lost
+    _lost = True
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     print(f"W&B cannot be reached ({reason}); recording offline, `wandb sync` sends it later", file=sys.stderr)
 
 
-_lost = False
-"""Set where the server answered and the run could not be begun all the same: later trials do not wait for it again."""
-
-
 def _init(arguments: dict[str, Any], folder: Path, mode: Literal["auto", "online", "offline"]) -> Any:
     """The run: as WANDB_MODE or `mode` says, else online if there is a key and the server answers, else offline."""
-    global _lost
     if "WANDB_MODE" in os.environ:
         return wandb.init(**arguments, settings=settings())
     if mode != "auto":
         return wandb.init(**arguments, settings=settings(), mode=mode)
-    if not _lost and can_be_online():
+    if can_be_online():
         try:
             return wandb.init(**arguments, settings=settings())
         except Exception as error:  # a server that answers with nonsense, a service that died: none is worth a trial
-            _lost = True
-            _say_offline(error)
+            _go_offline(error)
             for leftover in (folder / "wandb").glob(f"run-*-{arguments['id']}"):
                 shutil.rmtree(leftover)
             arguments["id"] = secrets.token_hex(4)  # wandb's service holds on to the id of the run that it gave up

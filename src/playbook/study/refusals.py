@@ -52,8 +52,9 @@ def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial])
         there = identity(read_config(path))
         asked = {**design.fixed, **_fixed_with(design, trial.settings), **trial.settings}
         both = there.keys() & asked.keys()  # a group such as `optimizer` is no key of a config
-        here = {key: _as_read(asked[key]) for key in both}
-        if lines := difference({key: _as_read(there[key]) for key in both}, here):
+        wrong = [key for key in both if there[key] != asked[key] and _as_read(there[key]) != _as_read(asked[key])]
+        if wrong:
+            lines = difference({key: there[key] for key in wrong}, {key: asked[key] for key in wrong})
             raise InputError(
                 f"{path.parent} does not hold trial {trial.number} of this study ({'; '.join(lines)}); put back its"
                 " own, or remove the folder to have the trial run again"
@@ -107,5 +108,5 @@ def _fixed_with(design: Design, settings: Mapping[str, Value]) -> Mapping[str, V
 
 
 def _as_read(value: Any) -> Any:
-    """A value as YAML has it, which knows no tuples, and 1e-05 as it reads it back."""
+    """A value as a file has it, which knows no tuples."""
     return json.loads(json.dumps(value, default=str))

@@ -271,7 +271,7 @@ class StudySession:
         said = {crash.message for crash in crashes if crash.kind == InputError.__name__}
         return said.pop() if len(crashes) == self.file.n_trials and len(said) == 1 else None
 
-    def finish(self) -> float | None:
+    def finish(self, *, report: bool = True) -> float | None:
         """Bring the tables up to date, say how the study stands, and let the program say more; the best objective.
 
         Raises:
@@ -290,7 +290,8 @@ class StudySession:
                 " crash_<n>.txt of their folders; the same command runs them again"
             )
         try:
-            self._app.on_end(self.folder, self._console)
+            if report:
+                self._app.on_end(self.folder, self._console)
         except CrashError as error:
             troubles.append(str(error))
         if troubles:
