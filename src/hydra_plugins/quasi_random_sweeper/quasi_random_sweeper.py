@@ -30,6 +30,7 @@ class StudyKeys:
     n_trials: Any = None
     seed: Any = None
     scientific: Any = None
+    cases: Any = None
     nuisance: Any = None
     conditional: Any = None
     repeat: Any = None
