@@ -231,7 +231,7 @@ def test_a_study_whose_folder_is_removed_while_it_runs_is_whole_at_its_end(
 def test_a_report_that_fails_is_told_by_the_exit_code(door: Door, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import playbook.report.study_report as study_report
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no ink")
 
     words = ("-m", "lr=0.1,0.2", "study.name=a", *SHORT)
