@@ -71,6 +71,7 @@ def end(
         ]
         if diverges:
             values[-2:] = [math.inf, math.nan]
+        (own / EVALS).unlink(missing_ok=True)
         Table(own, EVALS).append(
             (step, metric, value)
             for step, value in zip(EVALUATED, values, strict=True)

@@ -250,7 +250,7 @@ class Mine(Arrays):
 def test_a_parameter_that_the_option_does_not_set_is_told_how(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+    monkeypatch.setattr(components, "own_packages", lambda: (__name__,))
     (tmp_path / "conf" / "data").mkdir(parents=True)
     (tmp_path / "conf" / "data" / "mine.yaml").write_text(f"_target_: {__name__}.Mine\npath: absent.npz\n")
     mine = [f"--config-dir={tmp_path / 'conf'}", "data=mine"]

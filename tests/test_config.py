@@ -317,7 +317,7 @@ class OwnSchedule:
 
 @pytest.mark.parametrize("key", ["patience", "num_epochs"])
 def test_a_forks_own_parameter_may_have_any_name(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+    monkeypatch.setattr(components, "own_packages", lambda: (__name__,))
     own = plain() | {"schedule": {"_target_": f"{__name__}.OwnSchedule", key: 4}}
     assert load_config(own).schedule.arguments == {key: 4}
     with pytest.raises(InputError, match=r"^schedule\.max_epochs=4: .*\(A6\)"):

@@ -31,7 +31,7 @@ GONE = (
     ),
 )
 TEXT = (".py", ".yaml", ".md", ".toml", ".ipynb", ".yml", ".html", ".js")
-TRANSLATED = "src/playbook/stored_names.py"
+TRANSLATED = "src/playbook/renamed.py"
 """The one place that knows old class paths, so that what was stored before can be read."""
 
 

@@ -18,8 +18,9 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from joblib import cpu_count
 
-from hydra_plugins.quasi_random_sweeper._launchers import Parallelism, _joblib, _ray, _submitit, launch, parallelism
+from hydra_plugins.quasi_random_sweeper._launchers import _joblib, _ray, _submitit
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
+from hydra_plugins.quasi_random_sweeper._launchers._launch import Parallelism, launch, parallelism
 from playbook.composition import compose_config
 from playbook.errors import InputError
 

@@ -162,7 +162,7 @@ REFUSED = [
     ("lr=interval(0.2,0.1)", ["lr=interval(0.2,0.1)"]),
     ("lr=tag(log,interval(0,0.1))", ["lr=tag(log,interval(0,0.1))", "above 0"]),
     ("lr=tag(log,choice(0.1,0.2))", ["lr=", "log"]),
-    ("lr=0.1,0.2 study.n_trials=-1", ["study.n_trials=-1", "a whole number > 0"]),
+    ("lr=0.1,0.2 study.n_trials=-1", ["study.n_trials=-1", ">= 1 and <= 100000"]),
     ("lr=0.1,0.2 study.n_trials=3", ["study.n_trials=3", "2 different trials"]),
     ("lr=0.1,0.2 study.name=../x", ["study.name=../x", "a folder"]),
     ("lr=0.1,0.2 study.name=a/b", ["study.name=a/b", "a folder"]),

@@ -58,7 +58,7 @@ SEEN: dict[int, dict[str, torch.Tensor]] = {}
 
 @pytest.fixture(autouse=True)
 def _trusted(monkeypatch):
-    monkeypatch.setattr(components, "TRUSTED_PREFIXES", (*components.TRUSTED_PREFIXES, f"{__name__}."))
+    monkeypatch.setattr(components, "own_packages", lambda: (__name__,))
 
 
 def test_what_is_evaluated_and_kept_are_the_averaged_weights(run_trial):

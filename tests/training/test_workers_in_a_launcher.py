@@ -15,11 +15,10 @@ def trial_of(folder: str, *overrides: str):
         import multiprocessing
         from dataclasses import replace
 
-        from playbook.compose import compose_trial
-
         from playbook.training import train
+        from playbook.trial_config import compose
 
-        config = compose_trial(*overrides, "max_steps=6", "eval_every=3", "model.width=8")
+        config = compose(*overrides, "max_steps=6", "eval_every=3", "model.width=8")
         result = train(replace(config, output_dir=folder), verbose=False)
         return result.status, result.objective, len(multiprocessing.active_children())
 

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from hydra_plugins.quasi_random_sweeper._composer import Composer
-from hydra_plugins.quasi_random_sweeper._launchers import launch, parallelism
+from hydra_plugins.quasi_random_sweeper._launchers._launch import launch, parallelism
 from hydra_plugins.quasi_random_sweeper._outcome_callback import Recorder
 from playbook.cli import typed_arguments
 from playbook.config import flatten

@@ -16,9 +16,6 @@ from torchmetrics import Metric, MetricCollection
 
 from playbook.errors import InputError
 
-NEEDED_METRICS = ("error", "loss")
-"""What every task's own metrics have: both are recorded of the training sample too, to tell overfitting (D2)."""
-
 
 class Task(nn.Module):
     """Subclass it for a new kind of problem; an option in `conf/task/` names the subclass.
@@ -45,9 +42,10 @@ class Task(nn.Module):
 
     @abstractmethod
     def own_metrics(self) -> Metric:
-        """A fresh metric of `update(outputs, targets)` whose `compute()` is a dict with at least `error` and `loss`.
+        """A fresh metric of `update(outputs, targets)` whose `compute()` is a dict of numbers, by name.
 
-        `error` is what the default objective minimises; `loss` is `self.loss` over all examples.
+        Among them is what the objective of the config minimises: `error`, unless it says otherwise. `loss` should be
+        `self.loss` over all examples.
         """
 
     def predict(self, outputs: Tensor) -> Tensor:
@@ -106,15 +104,10 @@ class TaskMetrics(nn.Module):
         """The value of each, by name, of everything that was seen on all ranks.
 
         Raises:
-            InputError: the task's own lack one that is needed, or the config gives another the name of one of them.
+            InputError: the config gives a metric the name of one of the task's own.
         """
         own: dict[str, Any] = self._own.compute()
         more: dict[str, Any] = self._more.compute() if len(self._more) else {}
-        if missing := [name for name in NEEDED_METRICS if name not in own]:
-            raise InputError(
-                f"task: compute() of {type(self._own).__name__} gives {', '.join(own) or 'nothing'};"
-                f" {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed too"
-            )
         if taken := sorted(own.keys() & more.keys()):
             raise InputError(f"task.metrics.{taken[0]}: the task has a metric of this name; give yours another")
         return own | more

@@ -124,9 +124,10 @@ def _check_training_on_one(config: Config, model: nn.Module, inputs: Tensor, ran
 
 def _check_optimizer(config: Config, device: torch.device) -> None:
     """An optimizer that does not take a step as it is asked for here says so now, and not in the first of the run."""
-    weight = nn.Parameter(torch.zeros(2, 2, device=device))
-    weight.grad = torch.zeros_like(weight)
-    optimizer: torch.optim.Optimizer = config.optimizer.build(params=[weight], lr=config.lr)
+    model = nn.Linear(2, 2, device=device)
+    for param in model.parameters():
+        param.grad = torch.zeros_like(param)
+    optimizer: torch.optim.Optimizer = config.optimizer.build(params=parameter_groups(model), lr=config.lr)
     with errors_of("optimizer", f"step() of {type(optimizer).__name__}"):
         optimizer.step(lambda: 0.0)
 
