@@ -8,7 +8,7 @@ import pytest
 
 from playbook.analysis.curves.noise import noise
 from playbook.analysis.curves.rectangle import (
-    BEST,
+    Thresholds,
     best_first,
     condensed,
     leading,
@@ -133,7 +133,7 @@ def test_the_best_trial_has_a_verdict_or_most_of_five_have_hints():
     assert leading(ranked([no] * 5, [no, yes, yes, yes, no]), "bad")["trial"].to_list() == [1, 2, 3]
     assert leading(ranked([no] * 2, [yes] * 2), "bad") is None  # two are too few to vote
     assert leading(ranked([no] * 9, [no] * 3 + [yes] * 6), "bad") is None
-    assert BEST == 5
+    assert Thresholds.best == 5
 
 
 def test_arms_come_with_their_rows_best_first():

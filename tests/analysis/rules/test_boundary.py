@@ -113,6 +113,15 @@ def test_a_list_of_names_a_repeat_and_two_values_have_no_edges():
     assert all(each.severity != "problem" for each in find(found))
 
 
+def test_a_lucky_repeat_at_the_end_is_no_best_setting():
+    lrs, luck = np.geomspace(1e-4, 1e-1, 9), np.array([-2.0, 1.0, 1.0])
+    loss = [float((place - 4) ** 2 / 16 + (luck[seed] if place == 0 else 0)) for place in range(9) for seed in range(3)]
+    columns = {"lr": [float(lr) for lr in lrs for _ in range(3)], "seed": list(range(3)) * 9}
+    found = tables(loss, columns, {"lr": Choice(tuple(lrs.tolist())), "seed": Choice((0, 1, 2))})
+    assert ("lr", "lower") in severities(found)
+    assert severities(replace(found, repeat=("seed",))) == {}
+
+
 def test_monsters_at_random_hide_no_edge():
     found = study(60, LR, lambda at: (at["lr"] + 0.3) ** 2, noise=0.01)
     hit = pl.Series(np.random.default_rng(0).random(60) < 0.15)

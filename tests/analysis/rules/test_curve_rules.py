@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_curves import KINDS, clear, draw, only
 
-from playbook.analysis.curves.rectangle import FEWEST
+from playbook.analysis.curves.rectangle import Thresholds
 from playbook.analysis.rules import (
     best_step,
     clipping,
@@ -71,7 +71,7 @@ def test_arms_have_their_own_findings():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_evaluations_say_nothing(kind):
     tables = clear(kind)
-    steps = tables.curves["step"].unique().sort().head(FEWEST - 1)
+    steps = tables.curves["step"].unique().sort().head(Thresholds.fewest - 1)
     short = replace(tables, curves=tables.curves.filter(pl.col("step").is_in(steps.to_list())))
     for question in (late_variance, overfitting, periodic, saturated, still_improving, train_loss_rising):
         assert question.find(short) == []

@@ -86,6 +86,17 @@ def test_where_they_fail_and_the_range_without_it():
     assert finding.next[0].changes == {"lr": Float(1e-4, float(format(where["value"], ".2g")), "log")}
 
 
+def test_the_range_without_it_stays_below_one():
+    space = {"optimizer.beta": Float(0.8, 0.999, "log_one_minus")}
+    (finding,) = find(
+        study(64, space, lambda at: at["optimizer.beta"] ** 2, infeasible=lambda at: at["optimizer.beta"] > 0.7)
+    )
+    where = finding.evidence["where"]
+    assert 0.995 < where["value"] < 0.9955  # of two digits that would be 1
+    high = finding.next[0].changes["optimizer.beta"].high
+    assert 1 - high == pytest.approx(1 - where["value"], rel=0.1)
+
+
 def test_failures_at_random_lie_nowhere():
     failed = np.random.default_rng(0).random(64) < 0.3
     (finding,) = find(study(64, LR, lambda at: at["lr"], infeasible=lambda at: failed))

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from playbook.analysis.curves import rectangle
 from playbook.analysis.curves.noise import change, noise
 from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed, leading, named, of_metric, quantum
 from playbook.analysis.finding import Finding
@@ -39,7 +40,7 @@ def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     evaluation), `gain` (from 0.4 of the steps on), `noise` (of one evaluation), `saturated`, and whether it `improves`
     at the end.
     """
-    curves = of_metric(tables, tables.objective.metric, limits.fewest)
+    curves = of_metric(tables, tables.objective.metric, rectangle.Thresholds(fewest=limits.fewest))
     curves = curves.only(~curves.broken)
     points = condensed(curves)
     late, late_points = curves.after(limits.early), points.after(limits.early)
