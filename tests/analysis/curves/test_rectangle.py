@@ -13,7 +13,6 @@ from playbook.analysis.curves.rectangle import (
     condensed,
     leading,
     lower_rms,
-    named,
     of_metric,
     quantum,
 )
@@ -148,8 +147,3 @@ def test_arms_come_with_their_rows_best_first():
     numbers = pl.DataFrame({"trial": [3, 2, 1, 0, 4], "x": [3, 2, 1, 0, 4]})
     found = {arm: rows["x"].to_list() for arm, rows in best_first(Tables(trials, Objective()), numbers)}
     assert found == {"b": [2, 0], "a": [1, 3]}
-
-
-def test_evidence_has_none_for_what_json_cannot_hold():
-    rows = pl.DataFrame({"trial": [1], "x": [math.nan], "y": [-math.inf], "z": [0.5]})
-    assert named(rows) == [{"trial": 1, "x": None, "y": None, "z": 0.5}]

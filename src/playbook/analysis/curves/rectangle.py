@@ -6,11 +6,9 @@ them: a batch that blew up once is not a trend, and one value of 1e17 would be a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -185,14 +183,6 @@ def leading(rows: pl.DataFrame, verdict: str, best: int = Thresholds.best) -> pl
 def times_noise(ratio: float) -> str:
     """`4.2 times its noise`, for a message."""
     return f"{ratio:.1f} times its noise" if ratio < 1e4 else "far beyond its noise"
-
-
-def named(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """The rows as evidence: what is not finite, JSON cannot hold, and is None."""
-    return [
-        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-        for row in rows.to_dicts()
-    ]
 
 
 def _without_outliers(curves: Curves, limits: Thresholds) -> Values:

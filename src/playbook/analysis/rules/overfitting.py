@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from playbook.analysis import metrics
 from playbook.analysis.curves.noise import trend
-from playbook.analysis.curves.rectangle import Values, best_first, condensed, leading, named, of_metric, times_noise
+from playbook.analysis.curves.rectangle import Values, best_first, condensed, leading, of_metric, times_noise
 from playbook.analysis.curves.rises import Thresholds as RiseThresholds
 from playbook.analysis.curves.rises import rises
 from playbook.analysis.finding import Finding, Remedy, Severity
@@ -95,9 +95,9 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) ->
             f"{len(sure)} of {len(rows)} trials overfit without doubt; the best (trial {rows['trial'][0]}) does not."
         )
         shown = sure.head(limits.shown)
-        evidence["trials"] = named(shown)
+        evidence["trials"] = shown.to_dicts()
         return Finding("overfitting", "info", "B8", message, arm, None, tuple(shown["trial"].to_list()), evidence)
-    evidence["trials"] = named(best)
+    evidence["trials"] = best.to_dicts()
     one = best.row(0, named=True)
     training = {
         "falls": "while training goes on getting better",

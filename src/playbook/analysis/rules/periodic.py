@@ -18,7 +18,7 @@ from scipy.stats import beta
 
 from playbook.analysis import metrics
 from playbook.analysis.curves import rectangle
-from playbook.analysis.curves.rectangle import Values, best_first, leading, named, of_metric, times_noise
+from playbook.analysis.curves.rectangle import Values, best_first, leading, of_metric, times_noise
 from playbook.analysis.finding import Finding, Severity
 from playbook.analysis.tables import Tables
 
@@ -147,7 +147,7 @@ def _of_arm(arm: str, rows: pl.DataFrame, metric: str) -> Finding | None:
         " trials have a rhythm. Unless the learning rate has it too, look for a bug: data that is not shuffled, a state"
         " that is reset every epoch, or evaluations that see different examples."
     )
-    evidence = {"judged": len(rows), "periodic": count, "metric": metric, "trials": named(best)}
+    evidence = {"judged": len(rows), "periodic": count, "metric": metric, "trials": best.to_dicts()}
     severity: Severity = "problem" if one["surely"] else "advice"
     return Finding("periodic_metric", severity, "D2", message, arm, None, tuple(best["trial"].to_list()), evidence)
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from playbook.analysis import metrics
 from playbook.analysis.curves import rectangle
-from playbook.analysis.curves.rectangle import Curves, best_first, from_rows, leading, named, of_metric, times_noise
+from playbook.analysis.curves.rectangle import Curves, best_first, from_rows, leading, of_metric, times_noise
 from playbook.analysis.curves.rises import Thresholds as RiseThresholds
 from playbook.analysis.curves.rises import rises
 from playbook.analysis.finding import Finding, Remedy, Severity
@@ -114,7 +114,7 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str, limits: T
         f"Trial {one['trial']}, one of the best: {metric} {course}. {count} of {len(rows)} trials rise somewhere. Such"
         " an instability is worth mending: warmup, then clipping, then another optimizer; a lower learning rate last."
     )
-    evidence = {"judged": len(rows), "rising": count, "metric": metric, "trials": named(best)}
+    evidence = {"judged": len(rows), "rising": count, "metric": metric, "trials": best.to_dicts()}
     severity: Severity = "problem" if one["surely"] else "advice"
     trials = tuple(best["trial"].to_list())
     remedies = _remedies(tables, one["trial"], limits)
