@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from synthetic_curves import draw
+from verdicts_of_curves import check_verdicts
 
 from playbook.analysis.rules import periodic
 from playbook.analysis.rules.periodic import strongest_waves
@@ -74,3 +75,7 @@ def test_a_rhythm_of_the_training_loss_counts_too():
     swapped = tables.curves.with_columns(tables.curves["metric"].replace(names))
     found = periodic.find(replace(tables, curves=swapped))
     assert [each.evidence["metric"] for each in found] == ["train/eval_loss"]
+
+
+def test_verdicts_are_right():
+    check_verdicts(periodic.find, "periodic_metric")

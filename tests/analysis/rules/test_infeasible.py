@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import fisher_exact
 from synthetic_tables import study, tables
+from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts
 
 from playbook.analysis.rules.infeasible import causes, ends, find
 from playbook.analysis.tables import CURVE_COLUMNS
@@ -126,3 +127,16 @@ def test_no_threshold_where_all_are_alike(failed):
     assert threshold(trials, pl.Series(failed), "lr", LR["lr"], "above") is None
     same = pl.DataFrame({"lr": [0.1] * 4})
     assert threshold(same, pl.Series([True, False, True, False]), "lr", LR["lr"], "above") is None
+
+
+def infeasible_fraction(rng, fault: bool) -> Case:
+    share = rng.uniform(0.4, 0.8) if fault else rng.uniform(0.0, 0.05)
+    tables = a_study(
+        rng, int(rng.integers(16, 100)), 3, lr=rng.uniform(0.1, 0.4), infeasible=lambda at: at["lr"] > 1 - share
+    )
+    return Case(tables, find, fault)
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(infeasible_fraction, seed)
