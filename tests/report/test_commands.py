@@ -10,9 +10,10 @@ import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
-from playbook.compose import compose_config, compose_trial
 
+import playbook
 from playbook.analysis.finding import Finding, Remedy
+from playbook.composition import compose_config
 from playbook.config import flatten
 from playbook.report.commands import Commands
 from playbook.study.design import Conditional, Design
@@ -275,7 +276,7 @@ REMEDIES = [
 
 def checked(words: list[str]) -> None:
     """Composes a trial and checks it as training does before it begins."""
-    config = compose_trial(*words)
+    config = playbook.compose(*words)
     config.optimizer.build(params=[torch.zeros(1, requires_grad=True)], lr=config.lr)
     config.schedule.build().factor(0, config.max_steps)
 
