@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playbook.analysis.position import is_ordered, positions
+from playbook.analysis.position import positions
 from playbook.study.space import Choice, Float, Int
 
 RANGES = [
@@ -35,6 +35,6 @@ def test_outside_the_range_is_at_its_end_and_what_is_no_number_nowhere():
 
 
 def test_what_has_an_order():
-    assert all(is_ordered(each) for each in RANGES)
-    assert not any(is_ordered(each) for each in (Choice(("a", "b")), Choice((1,)), Choice((True, False)), Int(3, 3)))
-    assert not is_ordered(Choice((1, None)))
+    assert all(each.is_ordered for each in RANGES)
+    assert not any(each.is_ordered for each in (Choice(("a", "b")), Choice((1,)), Choice((True, False)), Int(3, 3)))
+    assert not Choice((1, None)).is_ordered

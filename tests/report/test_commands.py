@@ -11,6 +11,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+import playbook
 from playbook.analysis.finding import Finding, Remedy
 from playbook.composition import compose_config
 from playbook.config import flatten
@@ -18,7 +19,6 @@ from playbook.report.commands import Commands
 from playbook.study.design import Conditional, Design
 from playbook.study.overrides import as_override, dimension_of, program_of
 from playbook.study.space import Choice, Float, Int, dimension
-from playbook.trial_config import compose
 
 PLAIN = Design(
     name="lr",
@@ -276,7 +276,7 @@ REMEDIES = [
 
 def checked(words: list[str]) -> None:
     """Composes a trial and checks it as training does before it begins."""
-    config = compose(*words)
+    config = playbook.compose(*words)
     config.optimizer.build(params=[torch.zeros(1, requires_grad=True)], lr=config.lr)
     config.schedule.build().factor(0, config.max_steps)
 

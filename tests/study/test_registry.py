@@ -87,6 +87,14 @@ def test_the_command_runs_the_best_trial_again(studies):
     assert third.command is None
 
 
+def test_the_best_of_repeated_settings_is_the_best_on_average(tmp_path):
+    design = Design("again", nuisance={"lr": Choice((0.1, 0.2))}, repeat={"seed": Choice((0, 1))})
+    rows = "0,all,complete,0.1,10,0,0.1\n1,all,complete,0.9,10,1,0.1\n2,all,complete,0.2,10,0,0.2\n"
+    write(tmp_path / "again", design, f"{rows}3,all,complete,0.3,10,1,0.2\n")
+    (entry,) = read_registry(tmp_path).entries
+    assert (entry.best_trial, entry.objective) == (2, 0.2)
+
+
 def break_yaml(folder: Path) -> None:
     (folder / "study.yaml").write_text("name: [")
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from playbook.errors import InputError
-from playbook.study.space import Choice, Float, Int, dimension, identity, plain, size
+from playbook.study.space import Choice, Float, Int, dimension, identity
 
 UNIT = st.floats(0, 1, exclude_max=True)
 FLOATS = st.one_of(
@@ -102,7 +102,7 @@ def test_a_linear_int_gives_every_number_the_same_share(low, count, u):
     dimension = Int(low, low + count - 1)
     assert dimension.at(u) == low + int(u * count)
     assert type(dimension.at(u)) is int
-    assert size(dimension) == count
+    assert dimension.size == count
 
 
 def test_a_log_int_gives_each_number_its_share_of_the_log_scale():
@@ -140,7 +140,7 @@ def test_values_of_another_type_are_other_values():
 def test_values_and_ends_are_plain_numbers(dimension_):
     number = int if isinstance(dimension_, Int) else float
     assert {type(dimension_.at(u)) for u in (0.0, 0.3, 0.999)} == {number}
-    assert yaml.safe_load(yaml.safe_dump(dimension_.plain())) == plain(dimension_)
+    assert yaml.safe_load(yaml.safe_dump(dimension_.plain())) == dimension_.plain()
 
 
 @given(

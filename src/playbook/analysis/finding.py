@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -30,7 +31,8 @@ class Finding:
     """What was seen, in one or two sentences with the numbers.
 
     `code` is one of the contract's, `rule` the playbook's id (`B5`). `arm` and `parameter` are None where the finding
-    is about all arms or no parameter. `evidence` holds what the verdict was made of, as JSON can hold it.
+    is about all arms or no parameter. `evidence` holds what the verdict was made of, as JSON can hold it: a
+    number that is not finite becomes None.
     """
 
     code: str
@@ -42,3 +44,15 @@ class Finding:
     trials: tuple[int, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     next: tuple[Remedy, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evidence", _finite(self.evidence))
+
+
+def _finite(value: Any) -> Any:
+    """With None for what JSON has not: NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value

@@ -7,25 +7,33 @@ needs no further runs where the trials are quasi-random.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from playbook.analysis.position import is_number
 from playbook.analysis.regret import comparable, losses
 from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
-from playbook.study.space import Choice, Dimension, Float, Int, size
+from playbook.study.space import Choice, Dimension, Float, Int, is_number
+from playbook.text import brief
 from playbook.validation import show
 
-IN_A_BUCKET = 6
-"""Trials that a bucket should hold: the best of fewer says more about luck than about the bucket."""
-MOST_BUCKETS = 12
+
+@dataclass(frozen=True)
+class Thresholds:
+    """How a range is cut."""
+
+    in_a_bucket: int = 6
+    """Trials that a bucket should hold: the best of fewer says more about luck than about the bucket."""
+    fewest_buckets: int = 2
+    """However few the trials."""
+    most_buckets: int = 12
+    """However many the trials."""
 
 
-def isolation(tables: Tables, key: str, arm: str | None = None) -> pl.DataFrame:
+def isolation(tables: Tables, key: str, arm: str | None = None, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a value, or a bucket of values, of a hyperparameter, in order.
 
     `label` is the value as one would type it, or the bucket's range; `low` and `high` its ends and `middle` the middle
@@ -56,7 +64,7 @@ def isolation(tables: Tables, key: str, arm: str | None = None) -> pl.DataFrame:
     here = (trials[key].is_not_null() | trials["arm"].is_in(with_null)).to_numpy()
     dimension = _dimension(tables, key, arm)
     loss, numbers = losses(trials, tables.sign), trials["trial"].to_numpy()
-    groups = _groups([value for value, is_here in zip(given, here, strict=True) if is_here], dimension)
+    groups = _groups([value for value, is_here in zip(given, here, strict=True) if is_here], dimension, limits)
     rows = []
     for label, low, high, middle, members in groups:
         chosen = np.flatnonzero(here)[members]
@@ -79,9 +87,9 @@ def isolation(tables: Tables, key: str, arm: str | None = None) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def num_buckets(num_trials: int) -> int:
-    """How many buckets so many trials fill: six trials each, 2 to 12 buckets."""
-    return min(max(num_trials // IN_A_BUCKET, 2), MOST_BUCKETS)
+def num_buckets(num_trials: int, limits: Thresholds = Thresholds()) -> int:
+    """How many buckets so many trials fill."""
+    return min(max(num_trials // limits.in_a_bucket, limits.fewest_buckets), limits.most_buckets)
 
 
 Group = tuple[str, float | None, float | None, float | None, list[int]]
@@ -96,9 +104,9 @@ def _dimension(tables: Tables, key: str, arm: str | None) -> Dimension | None:
     first = found[0]
     if isinstance(first, Choice) or any(type(each) is not type(first) for each in found):
         return first
-    ranges = [each for each in found if isinstance(each, (Float, Int))]
-    ends: Any = (min(each.low for each in ranges), max(each.high for each in ranges), first.scale)
-    return type(first)(*ends)
+    low: Any = min(each.low for each in found)
+    high: Any = max(each.high for each in found)
+    return replace(first, low=low, high=high)
 
 
 def _may_be_null(dimension: Dimension | None) -> bool:
@@ -106,10 +114,10 @@ def _may_be_null(dimension: Dimension | None) -> bool:
     return isinstance(dimension, Choice) and any(value is None for value in dimension.values)
 
 
-def _groups(values: list[Any], dimension: Dimension | None) -> list[Group]:
+def _groups(values: list[Any], dimension: Dimension | None, limits: Thresholds) -> list[Group]:
     if isinstance(dimension, (Float, Int)) and all(is_number(value) for value in values) and values:
-        count = num_buckets(len(values))
-        if size(dimension) is None or (size(dimension) or 0) > count:
+        count = num_buckets(len(values), limits)
+        if dimension.size is None or dimension.size > count:
             return _buckets(values, dimension, count)
     distinct: dict[str, list[int]] = {}
     for index, value in enumerate(values):
@@ -124,29 +132,13 @@ def _groups(values: list[Any], dimension: Dimension | None) -> list[Group]:
 
 
 def _buckets(values: list[Any], dimension: Float | Int, count: int) -> list[Group]:
-    scale = dimension if isinstance(dimension, Float) else _of_whole(dimension)
-    edges = [
-        scale.from_scale(each) for each in np.linspace(scale.to_scale(scale.low), scale.to_scale(scale.high), count + 1)
-    ]
-    edges[0], edges[-1] = scale.low, scale.high
+    edges = dimension.edges(count)
     where = np.clip(np.searchsorted(edges, np.array(values, dtype=float), side="right") - 1, 0, count - 1)
     groups: list[Group] = []
     for place in range(count):
         members = np.flatnonzero(where == place).tolist()
         if members:
             low, high = edges[place], edges[place + 1]
-            middle = scale.from_scale((scale.to_scale(low) + scale.to_scale(high)) / 2)
-            groups.append((f"{_brief(low)} to {_brief(high)}", low, high, middle, members))
+            middle = dimension.from_scale((dimension.to_scale(low) + dimension.to_scale(high)) / 2)
+            groups.append((f"{brief(low, digits=2)} to {brief(high, digits=2)}", low, high, middle, members))
     return groups
-
-
-def _of_whole(dimension: Int) -> Float:
-    """The range that whole numbers own: half a step beyond both ends."""
-    return Float(dimension.low - 0.5, dimension.high + 0.5, dimension.scale)
-
-
-def _brief(value: float) -> str:
-    """A bucket's end with as many digits as one reads, those of 1 − x where x is close to 1."""
-    if 0.9 < value < 1:
-        return f"{value:.{1 - math.floor(math.log10(1 - value))}f}"
-    return f"{value:.2g}"

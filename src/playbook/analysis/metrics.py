@@ -6,6 +6,7 @@ A name is read as words (`train/eval_loss` → train, eval, loss), so that every
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from playbook.analysis.tables import Tables
@@ -13,7 +14,15 @@ from playbook.errors import InputError
 
 TRAINING = frozenset({"train", "training", "trn", "tr"})
 VALIDATION = frozenset({"val", "valid", "validation", "dev", "eval", "test", "heldout"})
-LOSS = frozenset({"loss", "losses", "nll", "xent", "ce", "bpb", "mse", "elbo", "objective", "cost"})
+Kind = Literal["loss", "error", "score"]
+KINDS: Mapping[Kind, frozenset[str]] = {
+    "loss": frozenset({"loss", "losses", "nll", "xent", "ce", "bpb", "mse", "elbo", "objective", "cost"}),
+    "error": frozenset({"error", "err", "errors", "perplexity", "ppl", "mae", "rmse"}),
+    "score": frozenset(
+        {"accuracy", "acc", "f1", "auc", "auroc", "precision", "recall", "score", "bleu", "r2", "map", "iou"}
+    ),
+}
+"""The words that say what a metric is: less is better of a loss and of an error, more of a score."""
 _OFTEN_LOSS = ("loss", "losses")
 
 
@@ -27,9 +36,14 @@ def is_training(metric: str) -> bool:
     return not TRAINING.isdisjoint(words(metric))
 
 
+def kinds(metric: str) -> set[Kind]:
+    """What its words say it is."""
+    return {kind for kind, names in KINDS.items() if not names.isdisjoint(words(metric))}
+
+
 def is_loss(metric: str) -> bool:
     """Whether it is a loss, of which less is better."""
-    return not LOSS.isdisjoint(words(metric))
+    return "loss" in kinds(metric)
 
 
 def training_loss(tables: Tables) -> str | None:
@@ -89,18 +103,13 @@ def _measured(tables: Tables) -> list[str]:
     return sorted(tables.curves["metric"].unique().to_list()) if len(tables.curves) else []
 
 
-LESS = frozenset({"error", "err", "errors", "perplexity", "ppl", "mae", "rmse"})
-MORE = frozenset({"accuracy", "acc", "f1", "auc", "auroc", "precision", "recall", "score", "bleu", "r2", "map", "iou"})
-
-
 def direction(metric: str) -> Literal["min", "max"]:
     """`min` for losses and errors, `max` for accuracies and scores.
 
     Raises:
         InputError: its name does not say.
     """
-    said = set(words(metric))
-    less, more = is_loss(metric) or bool(said & LESS), bool(said & MORE)
-    if less == more:
+    directions: set[Literal["min", "max"]] = {"max" if kind == "score" else "min" for kind in kinds(metric)}
+    if len(directions) != 1:
         raise InputError(f"objective.metric={metric}: is less of it better, or more? add objective.mode=min or max")
-    return "min" if less else "max"
+    return directions.pop()

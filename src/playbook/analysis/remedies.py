@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 from playbook.analysis.finding import Remedy
-from playbook.analysis.position import is_number
 from playbook.analysis.tables import Tables
 from playbook.study.space import Choice, Dimension, Float, Int
 
@@ -33,19 +33,12 @@ def widened(dimension: Dimension, end: End) -> Dimension | None:
     """
     if isinstance(dimension, Choice):
         return _longer(dimension, end)
-    if isinstance(dimension, Int):
-        low, high = _whole(dimension, end)
-        return None if (low, high) == (dimension.low, dimension.high) else Int(low, high, dimension.scale)
-    at = dimension.low if end == "lower" else dimension.high
-    moved = _moved(dimension, end)
-    if moved is None or moved == at:
-        return None
-    if end == "lower":
-        return Float(moved, dimension.high, dimension.scale)
-    return Float(dimension.low, moved, dimension.scale)
+    moved: Any = _whole(dimension, end) if isinstance(dimension, Int) else _real(dimension, end)
+    wider = dimension if moved is None else replace(dimension, **{"low" if end == "lower" else "high": moved})
+    return None if wider == dimension else wider
 
 
-def _moved(dimension: Float, end: End) -> float | None:
+def _real(dimension: Float, end: End) -> float | None:
     low, high = dimension.low, dimension.high
     if dimension.scale == "log":
         return _short(low / 10 if end == "lower" else high * 10)
@@ -55,33 +48,29 @@ def _moved(dimension: Float, end: End) -> float | None:
         return _short(max(0.0, 1 - 10 * (1 - low)))
     width = high - low
     if end == "upper":
-        return _short(_below_one(high, width) if low >= 0 and high <= 1 else high + width)
+        return _short(min(high + width, (high + 1) / 2) if low >= 0 and high <= 1 else high + width)
     if low < 0 or low > width:
         return _short(low - width)
     return _short(low / 10) if low > 0 else None
 
 
-def _below_one(high: float, width: float) -> float:
-    return min(high + width, (high + 1) / 2)
-
-
-def _whole(dimension: Int, end: End) -> tuple[int, int]:
+def _whole(dimension: Int, end: End) -> int:
     low, high = dimension.low, dimension.high
     if dimension.scale == "log":
-        return (max(1, low // SIZES), high) if end == "lower" else (low, high * SIZES)
+        return max(1, low // SIZES) if end == "lower" else high * SIZES
     width = high - low + 1
     if end == "upper":
-        return low, high + width
+        return high + width
     floor = 1 if low >= 1 else 0 if low == 0 else low - width
-    return max(floor, low - width), high
+    return max(floor, low - width)
 
 
 def _longer(grid: Choice, end: End) -> Choice | None:
     """Two more values: by the last ratio where the grid is one of ratios or goes towards 0, else by the last step."""
-    if len(grid.values) < 2 or not all(is_number(each) for each in grid.values):
+    if not grid.is_ordered:
         return None
     ordered = sorted(grid.values, reverse=end == "lower")
-    (before, last), low, high = ordered[-2:], min(ordered), max(ordered)
+    (before, last), low, high = ordered[-2:], grid.low, grid.high
     if last == 0:
         return None
     whole = all(isinstance(each, int) for each in ordered)

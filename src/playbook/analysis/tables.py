@@ -11,6 +11,7 @@ import polars as pl
 
 from playbook.study.design import Objective
 from playbook.study.load import StudyRecord
+from playbook.study.ranking import ranked
 from playbook.study.space import Dimension
 from playbook.validation import show
 
@@ -59,10 +60,11 @@ class Tables:
         return self.trials.filter(pl.col("arm") == arm)
 
     def ranked(self, arm: str | None = None) -> pl.DataFrame:
-        """The trials (of an arm) that have a finite objective, best first."""
-        table = self.trials if arm is None else self.of_arm(arm)
-        kept = table.filter((pl.col("status") == "complete") & pl.col("objective").is_finite())
-        return kept.sort(pl.col("objective") * self.sign, "trial")
+        """The trials (of an arm) that have a finite objective, best first: by their setting where that is repeated."""
+        keys = {key for space in self.space.values() for key in space if key in self.trials.columns} - {*self.repeat}
+        return ranked(
+            self.trials if arm is None else self.of_arm(arm), self.objective, sorted(keys) if self.repeat else None
+        )
 
     def curve(self, trial: int, metric: str) -> pl.DataFrame:
         """`step` and `value` of a metric of a trial, by step."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from playbook.analysis.position import is_number
-from playbook.study.space import Dimension, Float
+from playbook.study.space import Dimension, is_number
 
 Side = Literal["above", "below"]
 SIDES: tuple[Side, Side] = ("above", "below")
-SEPARATED = 0.7
-"""A threshold says where trials fail if the fractions on its two sides differ by this much."""
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Thresholds:
+    """What a cut must be to say where trials fail."""
+
+    apart: float = 0.7
+    """The difference between the fractions that failed on its two sides."""
+    fewest: int = 2
+    """Trials beyond it that failed."""
+
+
+@dataclass(frozen=True)
+class Cut:
     """Beyond `value`, on the side named, `inside` of `num_inside` trials failed; elsewhere `outside` of `num_outside`.
 
     `p` is the chance of as uneven a split: Fisher's exact test, times the values that were tried.
@@ -34,14 +40,13 @@ class Threshold:
     num_outside: int
     p: float
 
-    @property
-    def separates(self) -> bool:
+    def separates(self, limits: Thresholds = Thresholds()) -> bool:
         """Whether most trials beyond it failed and few of the others."""
         apart = self.inside / self.num_inside - self.outside / self.num_outside
-        return self.inside >= 2 and apart >= SEPARATED
+        return self.inside >= limits.fewest and apart >= limits.apart
 
 
-def threshold(trials: pl.DataFrame, failed: pl.Series, key: str, dimension: Dimension, side: Side) -> Threshold | None:
+def threshold(trials: pl.DataFrame, failed: pl.Series, key: str, dimension: Dimension, side: Side) -> Cut | None:
     """The value with the most trials where they belong: those that failed beyond it, the others not.
 
     `failed` has a truth value for each trial. None where that parts nothing: all values are the same, all trials
@@ -66,12 +71,6 @@ def threshold(trials: pl.DataFrame, failed: pl.Series, key: str, dimension: Dime
     chances = hypergeom.sf(inside - 1, count, num_bad, num_inside)
     cut = int(np.lexsort((chances, -in_place))[0])
     n, k, p = int(num_inside[cut]), int(inside[cut]), min(float(chances[cut]) * len(below), 1.0)
-    value = _between(float(distinct[cut]), float(distinct[cut + 1]), dimension)
-    return Threshold(key, side, value, k, n, num_bad - k, count - n, p)
-
-
-def _between(low: float, high: float, dimension: Dimension) -> float:
-    """The middle of two values, on the dimension's scale."""
-    if isinstance(dimension, Float):
-        return dimension.from_scale((dimension.to_scale(low) + dimension.to_scale(high)) / 2)
-    return math.sqrt(low * high) if low > 0 and high / low > 2 else (low + high) / 2
+    ends = dimension.to_scale(float(distinct[cut])), dimension.to_scale(float(distinct[cut + 1]))
+    value = dimension.from_scale(sum(ends) / 2)
+    return Cut(key, side, value, k, n, num_bad - k, count - n, p)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,17 +46,8 @@ class Contents:
                 "parameter": finding.parameter,
                 "trials": list(finding.trials),
                 "message": finding.message,
-                "evidence": _finite(finding.evidence),
+                "evidence": finding.evidence,
                 "next": list(commands),
             }
             for finding, commands in zip(self.findings, self.next, strict=True)
         ]
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value

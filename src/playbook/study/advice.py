@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from playbook.config import NOT_PART_OF_A_TRIAL
 from playbook.study.design import ONLY_ARM, Arm, Design, Role
-from playbook.study.space import Choice, Dimension, Float, Value
+from playbook.study.space import Choice, Dimension, Float
 from playbook.text import listed
 from playbook.validation import show
 
@@ -237,9 +237,7 @@ def _about_roles(design: Design) -> Iterator[Advice]:
             remedy = own if "optimizer" in compared else f"make it nuisance: {_typed('lr', _around(design))}"
             yield Advice(rule, f"the best lr depends on {listed(compared)}, yet it is fixed{where}; {remedy}", "lr")
     grid = [
-        key
-        for key, each in design.nuisance.items()
-        if isinstance(each, Choice) and len(each.values) >= 3 and all(map(_is_number, each.values))
+        key for key, each in design.nuisance.items() if isinstance(each, Choice) and each.size >= 3 and each.is_ordered
     ]
     if len(grid) >= 2:
         points = math.prod(design.nuisance[key].size or 1 for key in grid)
@@ -405,10 +403,6 @@ def _width(dimension: Dimension) -> float:
 
 def _is_under(key: str, parents: tuple[str, ...], only_itself: bool = False) -> bool:
     return any(key == parent or (not only_itself and key.startswith(f"{parent}.")) for parent in parents)
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _first(pair: tuple[float, ArmPlan]) -> float:

@@ -15,6 +15,7 @@ import polars as pl
 from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG
 from playbook.study.design import folder_name
+from playbook.study.ranking import ranked
 from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
 
 NOTES = "notes.md"
@@ -27,7 +28,8 @@ class Entry:
     """A study in the registry; the fields are the table's columns.
 
     `path`, `config` (of the best trial) and `report` are paths as they were given, None where there is no such file.
-    `command` runs the best trial again. `objective` is the best of the complete trials by `metric`.
+    `command` runs the best trial again (of the best setting that nearest to its mean, where settings are repeated), and
+    `objective` is its value of `metric`.
     """
 
     name: str
@@ -94,8 +96,8 @@ def _entry(folder: Path) -> Entry:
         if missing := [name for name in TRIAL_COLUMNS if name not in table.columns]:
             raise InputError(f"{folder / TRIALS}: the column {missing[0]} is missing")
         counts |= dict(table["status"].value_counts().iter_rows())
-        finished = table.filter((pl.col("status") == "complete") & pl.col("objective").is_finite())
-        best = finished.sort("objective", "trial", descending=[design.objective.mode == "max", False]).head(1)
+        keys = {key for arm in table["arm"].unique() for key in design.space_of(arm)} if design.repeat else set()
+        best = ranked(table, design.objective, sorted(keys - {*design.repeat}) if design.repeat else None).head(1)
     number = best["trial"].item() if best is not None and len(best) else None
     config = None if number is None else folder / folder_name(number) / CONFIG
     return Entry(

@@ -203,10 +203,19 @@ class Choice(_Scaled):
         return (float(np.interp(value, ordered, range(len(ordered)))) + 0.5) / len(ordered)
 
     @property
+    def low(self) -> Any:
+        """The least value of an ordered list."""
+        return min(self.values)
+
+    @property
+    def high(self) -> Any:
+        """The largest value of an ordered list."""
+        return max(self.values)
+
+    @property
     def scale(self) -> Scale:  # type: ignore[override]  # of an ordered list, by its values
         """That of the steps of an ordered list: `log` where positive numbers span a factor of ten."""
-        low, high = min(self.values), max(self.values)
-        return "log" if low > 0 and high / low >= 10 else "linear"
+        return "log" if self.low > 0 and self.high / self.low >= 10 else "linear"
 
     @property
     def size(self) -> int:
@@ -229,16 +238,6 @@ Dimension = Float | Int | Choice
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value is a finite number; a truth value is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def size(dimension: Dimension) -> int | None:
-    """How many values there are; None for a continuum."""
-    return dimension.size
-
-
-def plain(dimension: Dimension) -> Any:
-    """The dimension as a YAML file holds it."""
-    return dimension.plain()
 
 
 def dimension(given: Any, key: str) -> Dimension:

@@ -8,12 +8,11 @@ import pytest
 
 from playbook.analysis.curves.noise import noise
 from playbook.analysis.curves.rectangle import (
-    BEST,
+    Thresholds,
     best_first,
     condensed,
     leading,
     lower_rms,
-    named,
     of_metric,
     quantum,
 )
@@ -133,7 +132,7 @@ def test_the_best_trial_has_a_verdict_or_most_of_five_have_hints():
     assert leading(ranked([no] * 5, [no, yes, yes, yes, no]), "bad")["trial"].to_list() == [1, 2, 3]
     assert leading(ranked([no] * 2, [yes] * 2), "bad") is None  # two are too few to vote
     assert leading(ranked([no] * 9, [no] * 3 + [yes] * 6), "bad") is None
-    assert BEST == 5
+    assert Thresholds.best == 5
 
 
 def test_arms_come_with_their_rows_best_first():
@@ -148,8 +147,3 @@ def test_arms_come_with_their_rows_best_first():
     numbers = pl.DataFrame({"trial": [3, 2, 1, 0, 4], "x": [3, 2, 1, 0, 4]})
     found = {arm: rows["x"].to_list() for arm, rows in best_first(Tables(trials, Objective()), numbers)}
     assert found == {"b": [2, 0], "a": [1, 3]}
-
-
-def test_evidence_has_none_for_what_json_cannot_hold():
-    rows = pl.DataFrame({"trial": [1], "x": [math.nan], "y": [-math.inf], "z": [0.5]})
-    assert named(rows) == [{"trial": 1, "x": None, "y": None, "z": 0.5}]

@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from synthetic_tables import study, tables, together
+from synthetic_tables import a_space, study, tables, together
+from verdicts_of_studies import EACH_DRAW, Case, check_verdicts
 
-from playbook.analysis.rules.arms import comparisons, find, share_of_wins, summary
+from playbook.analysis.rules.arms import Thresholds, comparisons, find, share_of_wins, summary
+from playbook.analysis.tables import Tables
 from playbook.study.space import Float
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
@@ -67,3 +69,23 @@ def test_the_summary_and_the_finding(mode):
     assert finding.evidence["shares"]["failed"] == 1.0
     assert find(one) == []
     assert find(together(failed, tables([None], {"lr": [0.1]}, LR, arm="too"))) == []
+
+
+def a_better_arm(rng, fault: bool) -> Case:
+    """`arms`: one arm is better by half of the spread within them, or both are the same."""
+    seed, noise, count = int(rng.integers(1e6)), rng.uniform(0.005, 0.02), int(rng.integers(12, 60))
+
+    def arm(name: str, better: float, place: int) -> Tables:
+        best = {key: rng.uniform(0.3, 0.7) for key in space}
+        loss = lambda at: 1 - better + sum((u - best[key]) ** 2 for key, u in at.items())  # noqa: E731
+        return study(count, space, loss, noise=noise, seed=seed + place, arm=name)
+
+    space = a_space(rng, 2)
+    tables = together(arm("optimizer=adam", 0.15 if fault else 0.0, 1), arm("optimizer=sgd", 0.0, 2))
+    sure = Thresholds().beyond_luck
+    return Case(tables, find, fault, lambda finding: max(finding.evidence["shares"].values()) >= sure)
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(a_better_arm, seed)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_tables import study, tables
+from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts
 
 from playbook.analysis.rules.best_of_n import box_plots, expected, find, quantile, sampling, sizes, values_of
 from playbook.analysis.tables import Tables
@@ -145,3 +146,14 @@ def test_where_everything_was_tried_there_is_nothing_more_to_try(lrs):
     whole = replace(tables, space={"all": {"lr": Choice(lrs), "seed": Choice((0, 1, 2))}})
     assert find(whole) == []
     assert find(tables)  # of a continuum there is always more
+
+
+def few_trials(rng, fault: bool) -> Case:
+    num_trials = int(rng.integers(5, 9)) if fault else int(rng.integers(80, 250))
+    dimensions = int(rng.integers(4, 7)) if fault else int(rng.integers(1, 4))
+    return Case(a_study(rng, num_trials, dimensions, lr=rng.uniform(0.3, 0.7), loudest=0.15), find, fault)
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(few_trials, seed)

@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 from scipy.stats import linregress
 from synthetic_tables import study, tables, together
+from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts, with_monsters
 
+from playbook.analysis.finding import Finding
 from playbook.analysis.rules.boundary import edges, find, lead, slope_p
 from playbook.study.space import Choice, Float, Int
 
@@ -113,6 +115,15 @@ def test_a_list_of_names_a_repeat_and_two_values_have_no_edges():
     assert all(each.severity != "problem" for each in find(found))
 
 
+def test_a_lucky_repeat_at_the_end_is_no_best_setting():
+    lrs, luck = np.geomspace(1e-4, 1e-1, 9), np.array([-2.0, 1.0, 1.0])
+    loss = [float((place - 4) ** 2 / 16 + (luck[seed] if place == 0 else 0)) for place in range(9) for seed in range(3)]
+    columns = {"lr": [float(lr) for lr in lrs for _ in range(3)], "seed": list(range(3)) * 9}
+    found = tables(loss, columns, {"lr": Choice(tuple(lrs.tolist())), "seed": Choice((0, 1, 2))})
+    assert ("lr", "lower") in severities(found)
+    assert severities(replace(found, repeat=("seed",))) == {}
+
+
 def test_monsters_at_random_hide_no_edge():
     found = study(60, LR, lambda at: (at["lr"] + 0.3) ** 2, noise=0.01)
     hit = pl.Series(np.random.default_rng(0).random(60) < 0.15)
@@ -160,3 +171,24 @@ def test_the_numbers_of_an_edge():
     assert lower.distance == pytest.approx(1 / 3)
     assert upper.distance == pytest.approx(2 / 3)
     assert lower.chance == pytest.approx(4 / 5)  # all but the one in the middle are as near to an end
+
+
+def space_boundary(rng, fault: bool) -> Case:
+    dimensions = int(rng.integers(1, 5))
+    end, outside = str(rng.choice(["lower", "upper"])), rng.uniform(0.1, 0.5)
+    inside = rng.uniform(0.25, 0.75)
+    at = (-outside if end == "lower" else 1 + outside) if fault else inside
+    tables = a_study(rng, int(rng.integers(12, 40)) * dimensions, dimensions, lr=at)
+    if rng.random() < 0.3:
+        tables = with_monsters(tables, rng, 0.1)
+
+    def named(finding: Finding) -> bool:
+        here = finding.parameter == "lr" and finding.evidence["end"] == end
+        return finding.severity != "info" and (here or not fault)
+
+    return Case(tables, find, fault, named)
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(space_boundary, seed)

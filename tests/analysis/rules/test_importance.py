@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import f_oneway, rankdata
-from synthetic_tables import study, tables, together
+from synthetic_tables import a_space, study, tables, together
+from verdicts_of_studies import EACH_DRAW, Case, check_verdicts, with_monsters
 
 from playbook.analysis.rules.importance import METHOD, find, importance
 from playbook.study.space import Choice, Float
@@ -90,3 +91,22 @@ def test_a_list_of_many_names_and_a_constant_say_nothing():
     columns = {"k": [f"name {i}" for i in range(20)], "c": [1.0] * 20}
     space = {"k": Choice(tuple(columns["k"])), "c": Float(0.0, 2.0)}
     assert importance(tables([float(i) for i in range(20)], columns, space), "all") == []
+
+
+def what_matters(rng, fault: bool) -> Case:
+    """`importance`: of four hyperparameters the lr matters, or none does."""
+    num_trials, seed = int(rng.integers(20, 200)), int(rng.integers(1e6))
+    best = rng.uniform(0.1, 0.9)
+    tables = study(
+        num_trials,
+        a_space(rng, 4),
+        lambda at: 2 + (at["lr"] - best) ** 2 if fault else np.full(num_trials, 2.0),
+        noise=float(rng.uniform(0.005, 0.04)),
+        seed=seed,
+    )
+    return Case(with_monsters(tables, rng, 0.05), find, fault, lambda finding: finding.parameter == "lr")
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(what_matters, seed)

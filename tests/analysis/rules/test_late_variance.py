@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 from synthetic_curves import clear
+from verdicts_of_curves import check_verdicts
 
 from playbook.analysis.rules import late_variance
 
@@ -17,3 +18,7 @@ def test_a_decay_that_is_there_is_not_proposed():
         (found,) = late_variance.find(replace(tables, steps=steps))
         assert len(found.next) == remedies
         assert ("decays" in found.message) == bool(remedies)
+
+
+def test_verdicts_are_right():
+    check_verdicts(late_variance.find, "late_variance")

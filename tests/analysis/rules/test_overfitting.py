@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 from synthetic_curves import clear, only
+from verdicts_of_curves import check_verdicts
 
 from playbook.analysis.rules import overfitting
 from playbook.study.design import Objective
@@ -68,3 +69,7 @@ def test_weight_decay_is_searched_farther_up_than_it_was():
         (found,) = overfitting.find(replace(tables, space={arm: space}))
         wider = found.next[0].changes["optimizer.weight_decay"]
         assert (max(wider.values) if isinstance(wider, Choice) else wider.high) == high
+
+
+def test_verdicts_are_right():
+    check_verdicts(overfitting.find, "overfitting")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 from synthetic_tables import study, tables
+from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts
 
 from playbook.analysis.rules.stability_edge import find, learning_rates, stability_edge
 from playbook.study.space import Choice, Float
@@ -49,3 +50,23 @@ def test_a_survivor_within_the_unstable_region_is_at_the_edge_too():
 def test_learning_rates_by_name():
     space = {"lr": LR["lr"], "optimizer.learning_rate": LR["lr"], "lr_decay": LR["lr"], "opt.lr": Choice(("a", "b"))}
     assert learning_rates(tables([0.1], {"lr": [0.1]}, space), "all") == ["lr", "optimizer.learning_rate"]
+
+
+def lr_at_stability_edge(rng, fault: bool) -> Case:
+    dimensions = int(rng.integers(1, 4))
+    edge = rng.uniform(0.5, 0.8)
+    at = edge + rng.uniform(0.0, 0.3) if fault else rng.uniform(0.05, 0.2)
+    tables = a_study(
+        rng,
+        int(rng.integers(14, 40)) * dimensions,
+        dimensions,
+        lr=at,
+        loudest=0.1,
+        infeasible=lambda positions: positions["lr"] > edge,
+    )
+    return Case(tables, find, fault)
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(lr_at_stability_edge, seed)

@@ -1,8 +1,12 @@
 """An instability of the training loss: between evaluations, and one that does not come back."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
+from synthetic_curves import clear, only
 from synthetic_steps import codes, steps, tables_of_steps
+from verdicts_of_curves import check_verdicts
 
 from playbook.analysis.rules import train_loss_rising
 from playbook.analysis.tables import Tables
@@ -34,3 +38,13 @@ def test_a_loss_that_is_not_finite_at_the_end_has_risen():
     found = train_loss_rising.find(Tables(given.trials, given.objective, curves))
     assert codes(found) == [("train_loss_rising", "problem")]
     assert "not finite" in found[0].message
+
+
+def test_no_warmup_is_proposed_that_is_shorter_than_the_one_there_is():
+    tables = replace(clear("rises"), max_steps=1000)
+    assert len(only(train_loss_rising.find(tables)).next) == 1
+    assert only(train_loss_rising.find(replace(tables, warmup_steps=50))).next == ()
+
+
+def test_verdicts_are_right():
+    check_verdicts(train_loss_rising.find, "train_loss_rising")

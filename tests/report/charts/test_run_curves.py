@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import playbook
 from playbook.config import Config
 from playbook.report import plot_run
 from playbook.run_files import Result
-from playbook.trial_config import compose
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ EVALS = pl.DataFrame(
 
 def panels(metric: str, mode: str = "min") -> dict[str, list[pl.DataFrame]]:
     """The tables of each panel, by the title of its axis, of a run judged by `metric`."""
-    config = compose(f"objective.metric={metric}", f"objective.mode={mode}", "clip_norm=2")
+    config = playbook.compose(f"objective.metric={metric}", f"objective.mode={mode}", "clip_norm=2")
     result = Result("complete", 0.1, 500, 0.2, 1000, 1.0, {}, 0, metric, mode, chance=0.75)
     specification = plot_run(Recorded(steps_table(1000, 7), EVALS, config, result)).to_dict()
     tables = {}
@@ -82,5 +82,5 @@ def test_the_objective_is_drawn_with_its_best_step_and_chance(metric, mode, pane
 
 def test_a_run_that_has_just_begun_can_be_drawn(tmp_path):
     empty = steps_table(3, 0).clear()
-    plot_run(Recorded(empty, EVALS.clear(), compose())).save(tmp_path / "curves.svg")
+    plot_run(Recorded(empty, EVALS.clear(), playbook.compose())).save(tmp_path / "curves.svg")
     assert (tmp_path / "curves.svg").read_text().startswith("<svg")

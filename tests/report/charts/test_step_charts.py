@@ -38,4 +38,4 @@ def test_the_threshold_in_the_picture_is_that_of_the_finding():
     tables = Tables(trials, Objective(), steps={0: steps})
     (finding,) = clipping.find(tables)
     drawn = gradient_norms_plots(tables)[0].data["grad_norm_thresholds"]
-    assert [row["value"] for row in drawn] == [finding.next[0].changes["clip_norm"]]
+    assert [{"clip_norm": row["value"]} for row in drawn] == [finding.next[0].changes]

@@ -6,11 +6,9 @@ them: a batch that blew up once is not a trend, and one value of 1e17 would be a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,21 +21,27 @@ from playbook.analysis.tables import Tables
 Values = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-FEWEST = 5
-"""Evaluations below which a curve says nothing beyond its noise."""
-MOST = 64
-"""Points that a trend is looked for in: enough for its shape, and averaging makes their noise independent."""
-BEST = 5
-"""Trials of an arm that are looked at one by one: the training curves of at least the best (B8)."""
-_OUTLIER = 10.0
-"""Typical distances from the median of five beyond which a value is an outlier."""
-_FEW = 0.05
-"""The share of a curve's values that may be outliers."""
-INFINITE = 1e100
-"""Values beyond it are as good as infinite, and their squares would be."""
-_FEWEST_FOR_BENDS = 8
-_TRANSIENT = 2
-"""First evaluations that are as they are: a curve may begin with a transient."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Which curves are looked at, at how many points, and which of their values are outliers."""
+
+    fewest: int = 5
+    """Evaluations below which a curve says nothing beyond its noise."""
+    points: int = 64
+    """That a trend is looked for in: enough for its shape, and averaging makes their noise independent."""
+    best: int = 5
+    """Trials of an arm that are looked at one by one: the training curves of at least the best (B8)."""
+    outlier: float = 10.0
+    """Typical distances from the median of five beyond which a value is an outlier."""
+    few: float = 0.05
+    """The share of a curve's values that may be outliers."""
+    infinite: float = 1e100
+    """Values beyond it are as good as infinite, and their squares would be."""
+    fewest_for_bends: int = 8
+    """Evaluations below which the bends of a curve do not show its noise."""
+    transient: int = 2
+    """First evaluations that are as they are: a curve may begin with a transient."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Curves:
         """(rows,): the step of each row's last evaluation."""
         return self.steps[np.arange(len(self)), self.lengths - 1]
 
-    def after(self, share: float, fewest: int = FEWEST) -> Flags:
+    def after(self, share: float, fewest: int = Thresholds.fewest) -> Flags:
         """(rows, longest): the evaluations past a share of the row's steps, or the last `fewest` if that is more."""
         late = self.steps > (share * self.last_steps)[:, None]
         last_ones = self.columns >= (self.lengths - fewest)[:, None]
@@ -97,18 +101,22 @@ class Curves:
         return Curves(self.trials[rows], self.steps[rows], self.values[rows], self.lengths[rows], self.broken[rows])
 
 
-def of_metric(tables: Tables, metric: str, fewest: int = FEWEST, best: int | None = None) -> Curves:
-    """The curves of a metric of the trials with an objective (of the `best` of each arm) and `fewest` evaluations."""
+def of_metric(tables: Tables, metric: str, limits: Thresholds = Thresholds(), *, best: int | None = None) -> Curves:
+    """The curves of a metric of the trials with an objective (of the `best` of each arm) and enough evaluations."""
     trials = tables.ranked() if best is None else pl.concat([tables.ranked(arm).head(best) for arm in tables.arms])
     rows = tables.curves.filter(pl.col("metric") == metric).select("trial", "step", "value")
     rows = rows.filter(pl.col("trial").is_in(trials["trial"].to_list())).with_columns(pl.col("value").fill_null(np.nan))
-    return from_rows(
-        *(rows[column].to_numpy() for column in rows.columns), sign=metrics.sign(tables, metric), fewest=fewest
-    )
+    columns = (rows[column].to_numpy() for column in rows.columns)
+    return from_rows(*columns, sign=metrics.sign(tables, metric), limits=limits)
 
 
 def from_rows(
-    trial: NDArray[np.int64], step: NDArray[np.int64], value: Values, *, sign: int = 1, fewest: int = FEWEST
+    trial: NDArray[np.int64],
+    step: NDArray[np.int64],
+    value: Values,
+    *,
+    sign: int = 1,
+    limits: Thresholds = Thresholds(),
 ) -> Curves:
     """Curves from the columns of a table, in any order; of a step that is there twice, the last row counts."""
     order = np.lexsort((step, trial))  # stable
@@ -117,7 +125,7 @@ def from_rows(
     last[:-1] = (np.diff(trial) != 0) | (np.diff(step) != 0)
     ends = last.copy()
     ends[:-1] = np.diff(trial) != 0
-    finite = np.abs(value) < INFINITE
+    finite = np.abs(value) < limits.infinite
     broken = trial[ends & ~finite]
     kept = last & finite
     trial, step, value = trial[kept], step[kept].astype(np.float64), value[kept] * float(sign)
@@ -127,11 +135,11 @@ def from_rows(
     shape = (len(trials), int(lengths.max(initial=0)))
     steps, values = np.full(shape, np.nan), np.full(shape, np.nan)
     steps[row, column], values[row, column] = step, value
-    curves = Curves(trials, steps, values, lengths, np.isin(trials, broken)).only(lengths >= max(fewest, 1))
-    return replace(curves, values=_without_outliers(curves))
+    curves = Curves(trials, steps, values, lengths, np.isin(trials, broken)).only(lengths >= max(limits.fewest, 1))
+    return replace(curves, values=_without_outliers(curves, limits))
 
 
-def condensed(curves: Curves, most: int = MOST) -> Curves:
+def condensed(curves: Curves, most: int = Thresholds.points) -> Curves:
     """The curves with at most so many points, each the mean of as many neighbours."""
     if not len(curves) or curves.values.shape[1] <= most:
         return curves
@@ -158,14 +166,14 @@ def best_first(tables: Tables, numbers: pl.DataFrame) -> Iterator[tuple[str, pl.
             yield arm, rows
 
 
-def leading(rows: pl.DataFrame, verdict: str) -> pl.DataFrame | None:
-    """Those of an arm's best five with the verdict, if the best has it; else those with a `hint` of it, if most of at
-    least three have one; else None.
+def leading(rows: pl.DataFrame, verdict: str, best: int = Thresholds.best) -> pl.DataFrame | None:
+    """Those of an arm's `best` trials with the verdict, if the best has it; else those with a `hint` of it, if most of
+    at least three have one; else None.
 
     `rows` are best first; a verdict is beyond the noise of a curve, a hint one that noise gives every tenth curve, and
     three of five curves once in a hundred times.
     """
-    few = rows.head(BEST)
+    few = rows.head(best)
     if few[verdict][0]:
         return few.filter(verdict)
     hinted = few.filter(pl.col("hint") | pl.col(verdict))
@@ -177,38 +185,30 @@ def times_noise(ratio: float) -> str:
     return f"{ratio:.1f} times its noise" if ratio < 1e4 else "far beyond its noise"
 
 
-def named(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """The rows as evidence: what is not finite, JSON cannot hold, and is None."""
-    return [
-        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-        for row in rows.to_dicts()
-    ]
-
-
-def _without_outliers(curves: Curves) -> Values:
+def _without_outliers(curves: Curves, limits: Thresholds) -> Values:
     """The values, where a few that are far from the median of the five around them are replaced by it.
 
     Where they are not few, they belong to the curve, and are only brought as near as the limit.
     """
-    if not len(curves) or curves.values.shape[1] < FEWEST:
+    if not len(curves) or curves.values.shape[1] < limits.fewest:
         return curves.values
     last = curves.lengths[:, None] - 1
     place = np.arange(-2, curves.values.shape[1] + 2)[None, :]
     place = np.abs(np.where(place > last, 2 * last - place, place))  # mirrored at both ends
     around = np.lib.stride_tricks.sliding_window_view(np.take_along_axis(curves.values, place, axis=1), 5, axis=1)
     middle = np.median(around, axis=2)
-    judged = (curves.columns >= _TRANSIENT) & (curves.columns <= last)
+    judged = (curves.columns >= limits.transient) & (curves.columns <= last)
     with np.errstate(over="ignore", invalid="ignore"):
         distance = np.where(judged, curves.values - middle, np.nan)
         # On a steep stretch most values are the median of their five; their bends still show the noise. One outlier
         # has three bends.
         bends = lower_rms(np.abs(np.diff(curves.values, n=2, axis=1)), share=0.5) / np.sqrt(6)
-        bends = np.where(curves.lengths >= _FEWEST_FOR_BENDS, bends, 0.0)
+        bends = np.where(curves.lengths >= limits.fewest_for_bends, bends, 0.0)
         typical = np.maximum(np.maximum(lower_rms(np.abs(distance)), bends), quantum(curves.values))
-        limit = _OUTLIER * typical[:, None]
+        limit = limits.outlier * typical[:, None]
         near = np.clip(distance, -limit, limit)
     wild = judged & (near != distance)
-    few = wild.sum(axis=1) <= np.maximum(1, _FEW * curves.lengths)
+    few = wild.sum(axis=1) <= np.maximum(1, limits.few * curves.lengths)
     tame = middle + np.where(few[:, None], 0.0, near)
     return np.where(wild, tame, curves.values)
 

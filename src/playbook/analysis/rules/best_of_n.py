@@ -25,22 +25,30 @@ from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.regret import Values, comparable, losses, regret, robust
 from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
-from playbook.study.space import size
 
 Mode = Literal["min", "max"]
 
-GOOD = 0.25
-"""A good trial has gone at least three quarters of the way from the typical trial to the best one."""
-FALLING = 0.12
-"""More than this share of the way from typical to best came with the second half of the trials: still falling.
 
-The median share of noisy parabolas in 1 to 8 dimensions: 0.2 with 8 trials, 0.10 to 0.16 with 16, 0.06 to 0.10 with
-32, 0.04 to 0.07 with 64.
-"""
-FALLING_FAST = 0.22
-FEW_GOOD = 3
-FEWEST = 5
-"""With fewer trials nothing can be told."""
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on.
+
+    The median of `falling` of noisy parabolas in 1 to 8 dimensions: 0.2 with 8 trials, 0.10 to 0.16 with 16, 0.06 to
+    0.10 with 32, 0.04 to 0.07 with 64.
+    """
+
+    good: float = 0.25
+    """The regret of a good trial: it has gone at least three quarters of the way from the typical one to the best."""
+    falling: float = 0.12
+    """The share of the way from typical to best, with the second half of the trials, from which on it still falls."""
+    falling_fast: float = 0.22
+    """The same where it falls fast."""
+    few_good: int = 3
+    """Good trials below which, where it falls fast, the trials are far too few."""
+    fewest: int = 5
+    """Trials below which nothing can be told."""
+    fewest_feasible: int = 3
+    """Feasible trials below which nothing can be told."""
 
 
 def expected(values: Sequence[float], n: Sequence[int], mode: Mode, *, replacement: bool) -> Values:
@@ -92,15 +100,15 @@ def tries(tables: Tables, arm: str) -> pl.DataFrame:
 
 def is_whole(tables: Tables, arm: str) -> bool:
     """Whether every setting of an arm has been tried: a grid, or one setting with several seeds."""
-    numbers = [
-        size(dimension)
+    sizes_of = [
+        dimension.size
         for key, dimension in tables.space.get(arm, {}).items()
-        if key not in tables.repeat and not (key in tables.scientific and size(dimension))
+        if key not in tables.repeat and not (key in tables.scientific and dimension.size)
     ]
     return (
         arm in tables.space
-        and None not in numbers
-        and len(tries(tables, arm)) >= math.prod(number for number in numbers if number is not None)
+        and None not in sizes_of
+        and len(tries(tables, arm)) >= math.prod(each for each in sizes_of if each is not None)
     )
 
 
@@ -133,30 +141,30 @@ class Sampling:
     verdict: Literal["enough", "few", "far too few", "cannot tell"]
 
 
-def sampling(tables: Tables, arm: str) -> Sampling:
+def sampling(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> Sampling:
     """The verdict on an arm (B6)."""
     loss = losses(tries(tables, arm), tables.sign)
     feasible = int(np.isfinite(loss).sum())
     lost = np.minimum(regret(loss), 1.0)  # from the typical trial on it does not matter how bad
-    good = int((lost <= GOOD).sum())
-    if len(loss) < FEWEST or feasible < 3:
+    good = int((lost <= limits.good).sum())
+    if len(loss) < limits.fewest or feasible < limits.fewest_feasible:
         return Sampling(len(loss), feasible, good, float("nan"), "cannot tell")
     falling = float(expected(list(lost), [len(loss) // 2], "min", replacement=False)[0])
-    if falling >= FALLING_FAST and good < FEW_GOOD:
+    if falling >= limits.falling_fast and good < limits.few_good:
         return Sampling(len(loss), feasible, good, falling, "far too few")
-    return Sampling(len(loss), feasible, good, falling, "few" if falling >= FALLING else "enough")
+    return Sampling(len(loss), feasible, good, falling, "few" if falling >= limits.falling else "enough")
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`few_trials` for each arm whose best-of-n curve still falls or whose trials are too few to tell.
 
     Where there is nothing more to try, it is not said that there is.
     """
-    return [finding for arm in tables.arms if not is_whole(tables, arm) for finding in _of_arm(tables, arm)]
+    return [finding for arm in tables.arms if not is_whole(tables, arm) for finding in _of_arm(tables, arm, limits)]
 
 
-def _of_arm(tables: Tables, arm: str) -> list[Finding]:
-    found = sampling(tables, arm)
+def _of_arm(tables: Tables, arm: str, limits: Thresholds) -> list[Finding]:
+    found = sampling(tables, arm, limits)
     if found.verdict == "enough":
         return []
     evidence: dict[str, Any] = {

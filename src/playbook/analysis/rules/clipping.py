@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from playbook.analysis.curves.rectangle import BEST, INFINITE, best_first
+from playbook.analysis.curves import rectangle
+from playbook.analysis.curves.rectangle import best_first
 from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.tables import Tables
 
@@ -32,14 +33,18 @@ class Thresholds:
 def norm_percentile(norms: pl.Series, percentile: float = Thresholds.percentile) -> float | None:
     """The percentile (linear between steps) of those of a run's unclipped gradient norms that are finite; None without
     any."""
-    finite = norms.filter(norms < INFINITE)
+    finite = norms.filter(norms < rectangle.Thresholds.infinite)
     return float(np.percentile(finite.to_numpy(), percentile)) if len(finite) else None
 
 
 def threshold(norms: pl.Series, limits: Thresholds = Thresholds()) -> float | None:
     """The proposed `clip_norm`, of two digits: a percentile of a run's norms; None where there are too few steps."""
     norm = norm_percentile(norms, limits.percentile)
-    return None if norm is None or len(norms.filter(norms < INFINITE)) < limits.fewest_steps else float(f"{norm:.2g}")
+    return (
+        None
+        if norm is None or len(norms.filter(norms < rectangle.Thresholds.infinite)) < limits.fewest_steps
+        else float(f"{norm:.2g}")
+    )
 
 
 def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
@@ -50,7 +55,7 @@ def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     for trial, steps in tables.steps.items():
         if "grad_norm" not in steps.columns or (proposed := threshold(steps["grad_norm"], limits)) is None:
             continue
-        norms = steps["grad_norm"].filter(steps["grad_norm"] < INFINITE)
+        norms = steps["grad_norm"].filter(steps["grad_norm"] < rectangle.Thresholds.infinite)
         row = {"trial": trial, "clip_norm": own.get(trial, tables.clip_norm), "threshold": proposed}
         clipped = steps["clipped"].cast(pl.Float64()).mean() if "clipped" in steps.columns else 0.0
         rows.append({**row, "clipped": clipped, "largest": norms.max(), "median": norms.median()})
@@ -72,7 +77,11 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     table = numbers(tables, limits)
     if not len(table):
         return []
-    return [finding for arm, rows in best_first(tables, table) for finding in _of_arm(arm, rows.head(BEST), limits)]
+    return [
+        finding
+        for arm, rows in best_first(tables, table)
+        for finding in _of_arm(arm, rows.head(rectangle.Thresholds.best), limits)
+    ]
 
 
 def _of_arm(arm: str, rows: pl.DataFrame, limits: Thresholds) -> list[Finding]:

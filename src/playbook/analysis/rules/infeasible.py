@@ -7,30 +7,50 @@ here on a named metric and counted by its own name.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
 
 from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.metrics import training_loss
-from playbook.analysis.position import is_ordered
 from playbook.analysis.regret import comparable
 from playbook.analysis.tables import Tables, computed_once
-from playbook.analysis.threshold import SIDES, Threshold, threshold
+from playbook.analysis.threshold import SIDES, Cut, threshold
+from playbook.analysis.threshold import Thresholds as CutThresholds
 from playbook.study.space import Float
+from playbook.text import brief
 
 FACTS = ("diverged", "out_of_memory")
 JUDGEMENTS = ("not_finite", "no_better_than_start", "no_better_than_chance")
-OF_CHANCE = 0.02
-"""A trial that has gone less than this share of the way from chance to the best trial is no better than chance."""
 
-MANY, MOST = 0.10, 0.40
-"""`advice` where the fraction is surely over the first, a `problem` where it is surely over the second: where the
-lower end of its 80 % interval is. Of 8 trials 3 and 6, of 16 trials 4 and 10, of 100 trials 15 and 47."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdicts depend on.
+
+    A fraction is surely over a number where the lower end of its interval is. For `many` and `most` that takes 3 and 6
+    of 8 trials, 4 and 10 of 16, 15 and 47 of 100.
+    """
+
+    of_chance: float = 0.02
+    """A trial that has gone less than this share of the way from chance to the best trial is no better than chance."""
+    many: float = 0.10
+    """The fraction of infeasible trials that is advised on if it is surely over it."""
+    most: float = 0.40
+    """The same for a problem."""
+    sure: float = 0.8
+    """The confidence of the interval."""
+    cut: CutThresholds = field(default_factory=CutThresholds)
+    """When a value of a hyperparameter parts the trials that fail."""
+    p_cut: float = 0.05
+    """The chance of a cut as clear, over all that were tried."""
+    least_range: float = 0.2
+    """The share of the range that must be left for the study to be proposed again without the rest."""
 
 
 @computed_once
-def causes(tables: Tables) -> pl.DataFrame:
+def causes(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """`trial`, `arm`, `cause` (a fact, else a judgement, else null) and the `metric` that it was judged on.
 
     A row for each trial that did not crash. The training loss is judged at its last evaluation. Where there is no
@@ -41,7 +61,9 @@ def causes(tables: Tables) -> pl.DataFrame:
     fact = pl.when(pl.col("status") == "infeasible").then(
         pl.when(out_of_memory).then(pl.lit("out_of_memory")).otherwise(pl.lit("diverged"))
     )
-    judged = pl.concat([_by_curve(tables), _by_objective(tables)]).unique("trial", keep="first", maintain_order=True)
+    judged = pl.concat([_by_curve(tables), _by_objective(tables, limits)]).unique(
+        "trial", keep="first", maintain_order=True
+    )
     found = trials.select("trial", "arm", fact=fact).join(judged, on="trial", how="left", maintain_order="left")
     metric = pl.when(pl.col("fact").is_null()).then(pl.col("metric"))
     return found.select("trial", "arm", cause=pl.coalesce("fact", "judgement"), metric=metric)
@@ -61,15 +83,15 @@ def ends(tables: Tables, metric: str) -> pl.DataFrame:
     return rows.filter(pl.col("evaluations") >= 2).drop("evaluations")
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`infeasible_fraction` for each arm where a trial is infeasible, `no_better_than_start` where it is judged so."""
-    judged = causes(tables)
+    judged = causes(tables, limits)
     found = []
     for arm in tables.arms:
         mine = judged.filter(pl.col("arm") == arm)
         failed = mine["cause"].is_not_null()
         if failed.any():
-            found.append(_fraction(tables, arm, mine, failed))
+            found.append(_fraction(tables, arm, mine, failed, limits))
             found += _no_better(arm, mine)
     return found
 
@@ -92,14 +114,14 @@ def _judged(curves: pl.DataFrame, no_better: pl.Expr, metric: str) -> pl.DataFra
     return curves.select("trial", judgement=judgement, metric=pl.lit(metric))
 
 
-def _by_objective(tables: Tables) -> pl.DataFrame:
+def _by_objective(tables: Tables, limits: Thresholds) -> pl.DataFrame:
     """As `_by_curve`, of the trials whose objective alone says that they failed."""
     loss = pl.col("objective") * tables.sign
     complete = tables.trials.filter(pl.col("status") == "complete")
     not_finite, no_better, ranked = ~loss.is_finite().fill_null(False), pl.lit(False), tables.ranked()
     if tables.chance is not None and len(ranked):
         chance, best = tables.chance * tables.sign, float(ranked["objective"][0]) * tables.sign
-        margin = OF_CHANCE * max(chance - best, 0.0)
+        margin = limits.of_chance * max(chance - best, 0.0)
         no_better = loss >= chance - margin
     judgement = pl.when(not_finite).then(pl.lit("not_finite")).when(no_better).then(pl.lit("no_better_than_chance"))
     judged = complete.select("trial", judgement=judgement, metric=pl.lit(tables.objective.metric))
@@ -123,20 +145,20 @@ def _no_better(arm: str, judged: pl.DataFrame) -> list[Finding]:
     return found
 
 
-def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series) -> Finding:
-    from scipy.stats import beta
+def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series, limits: Thresholds) -> Finding:
+    from scipy.stats import binomtest
 
     count, total = int(failed.sum()), len(failed)
-    surely = float(beta.ppf(0.1, count, total - count + 1))
+    surely = float(binomtest(count, total).proportion_ci(limits.sure, "exact").low)
     severity: Literal["problem", "advice", "info"] = (
-        "problem" if surely > MOST else "advice" if surely > MANY else "info"
+        "problem" if surely > limits.most else "advice" if surely > limits.many else "info"
     )
     counts = dict(judged.filter(failed).group_by("cause").len().iter_rows())
     by_cause = {cause: counts[cause] for cause in (*FACTS, *JUDGEMENTS) if cause in counts}
     names = ", ".join(f"{number} {cause.replace('_', ' ')}" for cause, number in by_cause.items())
     message = f"{count} of {total} trials ({count / total:.0%}) are infeasible: {names}."
     evidence: dict[str, Any] = {"trials": total, "infeasible": count, "causes": by_cause, "surely_over": surely}
-    where = _where(tables, arm, failed)
+    where = _where(tables, arm, failed, limits)
     remedies: tuple[Remedy, ...] = ()
     if where is not None:
         message += (
@@ -144,7 +166,7 @@ def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series)
             f" elsewhere {where.outside} of {where.num_outside}."
         )
         evidence["where"] = {"parameter": where.key, "side": where.side, "value": where.value, "p": where.p}
-        remedies = () if severity == "info" else _narrower(tables, arm, where)
+        remedies = () if severity == "info" else _narrower(tables, arm, where, limits)
     return Finding(
         "infeasible_fraction",
         severity,
@@ -158,27 +180,29 @@ def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series)
     )
 
 
-def _where(tables: Tables, arm: str, failed: pl.Series) -> Threshold | None:
+def _where(tables: Tables, arm: str, failed: pl.Series, limits: Thresholds) -> Cut | None:
     """The threshold that says most about where trials fail, if chance does not explain it."""
     trials = comparable(tables.of_arm(arm))
-    space = {key: each for key, each in tables.space.get(arm, {}).items() if is_ordered(each)}
-    tried = [
+    cuts = [
         threshold(trials, failed, key, each, side)
-        for key, each in space.items()
-        if key not in tables.repeat
+        for key, each in tables.space.get(arm, {}).items()
+        if key not in tables.repeat and each.is_ordered
         for side in SIDES
     ]
-    found = [each for each in tried if each is not None and each.separates and each.p * len(tried) < 0.05]
-    return min(found, key=lambda each: each.p, default=None)
+    clear = [cut for cut in cuts if cut and cut.separates(limits.cut) and cut.p * len(cuts) < limits.p_cut]
+    return min(clear, key=lambda cut: cut.p, default=None)
 
 
-def _narrower(tables: Tables, arm: str, where: Threshold) -> tuple[Remedy, ...]:
+def _narrower(tables: Tables, arm: str, where: Cut, limits: Thresholds) -> tuple[Remedy, ...]:
     """The study again without the region that fails, unless that leaves out the best trial or nearly everything."""
     dimension, ranked = tables.space[arm][where.key], tables.ranked(arm)
     if not isinstance(dimension, Float) or not len(ranked):
         return ()
-    end = float(f"{where.value:.2g}")
+    end = float(brief(where.value, digits=2))
     low, high = (dimension.low, end) if where.side == "above" else (end, dimension.high)
-    if not low < float(ranked[where.key][0]) < high or dimension.position(high) - dimension.position(low) < 0.2:
+    if (
+        not low < float(ranked[where.key][0]) < high
+        or dimension.position(high) - dimension.position(low) < limits.least_range
+    ):
         return ()
     return (Remedy({where.key: Float(low, high, dimension.scale)}),)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from playbook.analysis.curves import rectangle
 from playbook.analysis.curves.noise import noise
-from playbook.analysis.curves.rectangle import BEST, Curves, Flags, Values, best_first, of_metric
+from playbook.analysis.curves.rectangle import Curves, Flags, Values, best_first, of_metric
 from playbook.analysis.finding import Finding, Remedy, Severity
 from playbook.analysis.tables import Tables
 
@@ -82,7 +83,7 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
 
 
 def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) -> Finding | None:
-    few = rows.head(BEST)
+    few = rows.head(rectangle.Thresholds.best)
     loud, levels = float(np.median(few["late_noise"].to_numpy())), np.sort(few["level"].to_numpy())
     apart = _apart(levels, loud / np.sqrt(few["evaluations"].to_numpy().mean())) if len(few) > 1 else None
     error = np.sqrt(0.5 / _INFORMATION / int(few["evaluations"].sum()))

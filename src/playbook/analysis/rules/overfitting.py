@@ -6,6 +6,7 @@ unstable rather than overfitted, and is left to `train_loss_rising`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,34 @@ from numpy.typing import NDArray
 
 from playbook.analysis import metrics
 from playbook.analysis.curves.noise import trend
-from playbook.analysis.curves.rectangle import Values, best_first, condensed, leading, named, of_metric, times_noise
+from playbook.analysis.curves.rectangle import Values, best_first, condensed, leading, of_metric, times_noise
+from playbook.analysis.curves.rises import Thresholds as RiseThresholds
 from playbook.analysis.curves.rises import rises
 from playbook.analysis.finding import Finding, Remedy, Severity
 from playbook.analysis.remedies import widened
 from playbook.analysis.tables import Tables
 from playbook.study.space import Float
 
-NAMED = 10
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    rises: RiseThresholds = field(default_factory=RiseThresholds)
+    """When the metric, and the training loss, rise."""
+    significant: float = 1.645
+    """Standard deviations of the training loss's trend: one in twenty without one."""
+    shown: int = 10
+    """Trials that overfit without doubt beside a best one that does not, which are shown."""
+
+
 WEIGHT_DECAY = "optimizer.weight_decay"
+FIRST_SEARCH = Float(1e-5, 1e-1, "log")
+"""Of weight decay, where it was not searched."""
 REGULARISERS = ("weight_decay", "dropout", "label_smoothing", "augment")
 
 
-def numbers(tables: Tables) -> pl.DataFrame:
+def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a trial whose validation curve can be judged.
 
     `best_step`, `best` and `last` (means of a stretch), `rise_in_noise`, `p_value` (of the trend after the best
@@ -34,7 +50,7 @@ def numbers(tables: Tables) -> pl.DataFrame:
     after the best step), `overfits` (beyond noise), a `hint` of it, and `surely`.
     """
     curves = of_metric(tables, tables.objective.metric)
-    found = rises(curves)
+    found = rises(curves, limits.rises)
     table = pl.DataFrame(
         {
             "trial": curves.trials,
@@ -49,7 +65,7 @@ def numbers(tables: Tables) -> pl.DataFrame:
             "surely": found.surely,
         }
     )
-    training = training_after(tables, curves.trials, found.low_step)
+    training = training_after(tables, curves.trials, found.low_step, limits)
     table = table.join(training, on="trial", how="left", maintain_order="left")
     table = table.with_columns(pl.col("training").fill_null("unknown"))
     falls, rises_too = pl.col("training") == "falls", pl.col("training") == "rises"
@@ -60,14 +76,15 @@ def numbers(tables: Tables) -> pl.DataFrame:
     ).drop("rises")
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm: about its best trials, else about others that overfit without doubt."""
     if not len(tables.curves) or metrics.is_training(tables.objective.metric):
         return []
-    return [found for arm, rows in best_first(tables, numbers(tables)) if (found := _of_arm(tables, arm, rows))]
+    by_arm = best_first(tables, numbers(tables, limits))
+    return [found for arm, rows in by_arm if (found := _of_arm(tables, arm, rows, limits))]
 
 
-def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
+def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) -> Finding | None:
     best = leading(rows, "overfits")
     sure = rows.filter("surely")
     evidence: dict[str, Any] = {"judged": len(rows), "surely_overfitting": len(sure)}
@@ -77,10 +94,10 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         message = (
             f"{len(sure)} of {len(rows)} trials overfit without doubt; the best (trial {rows['trial'][0]}) does not."
         )
-        shown = sure.head(NAMED)
-        evidence["trials"] = named(shown)
+        shown = sure.head(limits.shown)
+        evidence["trials"] = shown.to_dicts()
         return Finding("overfitting", "info", "B8", message, arm, None, tuple(shown["trial"].to_list()), evidence)
-    evidence["trials"] = named(best)
+    evidence["trials"] = best.to_dicts()
     one = best.row(0, named=True)
     training = {
         "falls": "while training goes on getting better",
@@ -103,7 +120,7 @@ def _more_weight_decay(tables: Tables, arm: str) -> Remedy:
     """The study with weight decay searched, and farther up where it was already."""
     searched = tables.space.get(arm, {}).get(WEIGHT_DECAY)
     farther = None if searched is None else widened(searched, "upper")
-    return Remedy({WEIGHT_DECAY: farther or Float(1e-5, 1e-1, "log")})
+    return Remedy({WEIGHT_DECAY: farther or FIRST_SEARCH})
 
 
 def _advice(tables: Tables, arm: str) -> str:
@@ -113,10 +130,9 @@ def _advice(tables: Tables, arm: str) -> str:
     return "Regularise (weight decay, dropout, label smoothing, augmentation) and tune that before comparing arms."
 
 
-_SIGNIFICANT = 1.645  # one in twenty
-
-
-def training_after(tables: Tables, trials: NDArray[np.int64], since: Values) -> pl.DataFrame:
+def training_after(
+    tables: Tables, trials: NDArray[np.int64], since: Values, limits: Thresholds = Thresholds()
+) -> pl.DataFrame:
     """`trial` and `training`: whether the training loss `falls`, is `flat` or `rises` after `since` (a step a trial).
 
     Trials without a curve of it are left out.
@@ -130,6 +146,6 @@ def training_after(tables: Tables, trials: NDArray[np.int64], since: Values) -> 
     begin = since[np.searchsorted(trials, curves.trials)]
     after = (points.steps >= begin[:, None]) & (points.columns < points.lengths[:, None])
     z = trend(points.values, after)
-    rising = (z > _SIGNIFICANT) | rises(curves).hint | curves.broken
-    course = np.where(rising, "rises", np.where(z < -_SIGNIFICANT, "falls", "flat"))
+    rising = (z > limits.significant) | rises(curves, limits.rises).hint | curves.broken
+    course = np.where(rising, "rises", np.where(z < -limits.significant, "falls", "flat"))
     return pl.DataFrame({"trial": curves.trials, "training": course}, schema_overrides={"training": pl.String()})

@@ -17,29 +17,50 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from playbook.analysis import metrics
-from playbook.analysis.curves.rectangle import Values, best_first, leading, named, of_metric, times_noise
+from playbook.analysis.curves import rectangle
+from playbook.analysis.curves.rectangle import Values, best_first, leading, of_metric, times_noise
 from playbook.analysis.finding import Finding, Severity
 from playbook.analysis.tables import Tables
 
-FEWEST = 16
-"""Evaluations: four of each of four periods."""
-FEWEST_PERIODS = 4
-JUDGED = 20
-"""The best trials of an arm: a bug of the pipeline is in all of them."""
-P_HINT, P_VALUE = 0.1, 0.005
-P_SURE = 1e-7
-SAME = 0.1
-"""The share by which periods of a pipeline may differ: they are estimates."""
-STEADY = 0.4
-"""The share of a wave's size that it must have in the weaker half of the curve: a hump is no wave."""
-TONES = (1, 2, 4)
-"""How many tones a wave is made of: the fundamental, and overtones."""
-_SPACING = 0.25
-"""Of the waves, in periods over the whole curve: overtones of a quarter of a period too few are still in step."""
-_OWN, _NEAR = 0.75, 5.0
-"""Periods over the whole curve by which other waves differ from one that are near it, but not the same."""
-_LONG = 40
-"""Evaluations from which four exponentials are taken out, else two."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict depends on."""
+
+    fewest: int = 16
+    """Evaluations: four of each of four periods."""
+    fewest_periods: int = 4
+    """Over the whole curve."""
+    judged: int = 20
+    """The best trials of an arm: a bug of the pipeline is in all of them."""
+    p_hint: float = 0.1
+    """Of mere noise, for a hint."""
+    p_value: float = 0.005
+    """Of mere noise, for a verdict."""
+    p_sure: float = 1e-7
+    """Of mere noise, to be sure."""
+    same: float = 0.1
+    """The share by which periods of a pipeline may differ: they are estimates."""
+    steady: float = 0.4
+    """The share of a wave's size that it must have in the weaker half of the curve: a hump is no wave."""
+    tones: tuple[int, ...] = (1, 2, 4)
+    """How many tones a wave is made of: the fundamental, and overtones."""
+    spacing: float = 0.25
+    """Of the waves, in periods over the whole curve: overtones of a quarter of a period too few are still in step."""
+    nearest: float = 0.75
+    """Periods over the whole curve from which on a wave is another one."""
+    near: float = 5.0
+    """Periods over the whole curve up to which another wave is near."""
+    most_correlation: float = 0.9
+    """Of neighbours, assumed of the noise."""
+    plunge: int = 10
+    """One in so many evaluations, the first ones, is left out: what plunges there hides every wave."""
+    long: int = 40
+    """Evaluations from which on the exponentials of a long curve are taken out."""
+    scales: tuple[float, ...] = (0.02, 0.06, 0.15, 0.4)
+    """Of the exponentials of a long curve, as shares of it."""
+    scales_of_short: tuple[float, ...] = (0.1, 0.3)
+    """Of a short one."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +76,21 @@ class Waves:
     steadiness: Values
 
 
-def strongest_waves(values: Values) -> Waves:
-    """The strongest wave of each row of `values` (rows, evaluations at equal distances), without NaN.
-
-    The first tenth is left out: what plunges there is no part of a wave, and hides them all.
-    """
-    values = values[:, math.ceil(values.shape[1] / 10) :]
+def strongest_waves(values: Values, limits: Thresholds = Thresholds()) -> Waves:
+    """The strongest wave of each row of `values` (rows, evaluations at equal distances), without NaN."""
+    values = values[:, math.ceil(values.shape[1] / limits.plunge) :]
     count = values.shape[1]
-    course = _course(count)
+    course = _course(count, limits)
     rest = values - (values @ course) @ course.T
-    cycles = np.arange(FEWEST_PERIODS, (count - 1) / 2, _SPACING)
+    cycles = np.arange(limits.fewest_periods, (count - 1) / 2, limits.spacing)
     cosines, sines = _waves(cycles, course)
     p_value, period, best_fit = np.ones(len(values)), np.full(len(values), np.nan), np.zeros_like(values)
-    for tones in TONES:
-        fit, top, num_tones = _fit(rest, tones, cycles, cosines, sines)
+    for tones in limits.tones:
+        fit, top, num_tones = _fit(rest, tones, cycles, cosines, sines, limits)
         freedom = count - course.shape[1] - 2 * num_tones
-        odds = _odds(rest, fit, cycles, top, cosines, sines)
+        odds = _odds(rest, fit, cycles, top, cosines, sines, limits)
         single = beta.sf(odds / (1 + odds), num_tones, np.maximum(freedom, 1) / 2)
-        tried = len(cycles) * len(TONES) / 2  # neighbours are so near that half of the waves are others
+        tried = len(cycles) * len(limits.tones) / 2  # neighbours are so near that half of the waves are others
         p = np.where(freedom > 0, np.minimum(1.0, single * tried), 1.0)
         better = p < p_value
         p_value, period = np.where(better, p, p_value), np.where(better, count / cycles[top], period)
@@ -83,36 +101,36 @@ def strongest_waves(values: Values) -> Waves:
     return Waves(p_value, period, in_noise, _steadiness(rest, best_fit))
 
 
-def numbers(tables: Tables, metric: str) -> pl.DataFrame:
+def numbers(tables: Tables, metric: str, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a trial, of the best of each arm: `p_value` (that there is no wave), `period` in evaluations and
     `period_steps`, `in_noise` (its amplitude), `periodic` (beyond noise, in both halves of the curve), a
     `hint` of it that others share, and `surely`."""
-    curves = of_metric(tables, metric, FEWEST, best=JUDGED)
+    curves = of_metric(tables, metric, rectangle.Thresholds(fewest=limits.fewest), best=limits.judged)
     found = {name: np.full(len(curves), np.nan) for name in ("p_value", "period", "in_noise", "steadiness")}
     for length in np.unique(curves.lengths):
         rows = curves.lengths == length
-        waves = strongest_waves(curves.values[rows, :length])
+        waves = strongest_waves(curves.values[rows, :length], limits)
         for name, column in found.items():
             column[rows] = getattr(waves, name)
     every = (curves.last_steps - curves.steps[:, 0]) / (curves.lengths - 1) if len(curves) else np.zeros(0)
     table = pl.DataFrame({"trial": curves.trials, **found}).with_columns(
         period_steps=pl.col("period") * pl.Series(every)
     )
-    steady = pl.col("steadiness") > STEADY
-    hint = steady & (pl.col("p_value") < P_HINT)
+    steady = pl.col("steadiness") > limits.steady
+    hint = steady & (pl.col("p_value") < limits.p_hint)
     shared = pl.col("period_steps").filter(hint).median()  # a pipeline has one rhythm, in all of its trials
     return table.with_columns(
-        (hint & ((pl.col("period_steps") - shared).abs() < SAME * shared)).alias("hint"),
-        (steady & (pl.col("p_value") < P_VALUE)).alias("periodic"),
-        (steady & (pl.col("p_value") < P_SURE)).alias("surely"),
+        (hint & ((pl.col("period_steps") - shared).abs() < limits.same * shared)).alias("hint"),
+        (steady & (pl.col("p_value") < limits.p_value)).alias("periodic"),
+        (steady & (pl.col("p_value") < limits.p_sure)).alias("surely"),
     )
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm: about the first of its metrics whose best trials have a rhythm."""
     found: dict[str, Finding] = {}
     for metric in metrics.main_metrics(tables):
-        for arm, rows in best_first(tables, numbers(tables, metric)):
+        for arm, rows in best_first(tables, numbers(tables, metric, limits)):
             if arm not in found and (finding := _of_arm(arm, rows, metric)):
                 found[arm] = finding
     return [found[arm] for arm in tables.arms if arm in found]
@@ -129,15 +147,15 @@ def _of_arm(arm: str, rows: pl.DataFrame, metric: str) -> Finding | None:
         " trials have a rhythm. Unless the learning rate has it too, look for a bug: data that is not shuffled, a state"
         " that is reset every epoch, or evaluations that see different examples."
     )
-    evidence = {"judged": len(rows), "periodic": count, "metric": metric, "trials": named(best)}
+    evidence = {"judged": len(rows), "periodic": count, "metric": metric, "trials": best.to_dicts()}
     severity: Severity = "problem" if one["surely"] else "advice"
     return Finding("periodic_metric", severity, "D2", message, arm, None, tuple(best["trial"].to_list()), evidence)
 
 
-def _course(count: int) -> Values:
+def _course(count: int, limits: Thresholds) -> Values:
     """(count, terms): an orthonormal basis of smooth learning curves."""
     x = np.arange(1, count + 1) / count
-    scales = (0.02, 0.06, 0.15, 0.4) if count >= _LONG else (0.1, 0.3)
+    scales = limits.scales if count >= limits.long else limits.scales_of_short
     terms = np.stack([np.ones(count), x, x**2, *(np.exp(-x / scale) for scale in scales)], axis=1)
     return np.linalg.qr(terms)[0]
 
@@ -156,7 +174,7 @@ def _waves(cycles: Values, course: Values) -> tuple[Values, Values]:
 
 
 def _fit(
-    rest: Values, tones: int, cycles: Values, cosines: Values, sines: Values
+    rest: Values, tones: int, cycles: Values, cosines: Values, sines: Values, limits: Thresholds
 ) -> tuple[Values, NDArray[np.int64], NDArray[np.int64]]:
     """The strongest wave of so many tones in each row: (rows, count), its place in `cycles`, how many tones it has.
 
@@ -164,7 +182,8 @@ def _fit(
     """
     a, b = rest @ cosines, rest @ sines
     power = a**2 + b**2
-    place = np.rint((cycles * np.arange(1, tones + 1)[:, None] - FEWEST_PERIODS) / _SPACING).astype(np.int64)
+    waves = cycles * np.arange(1, tones + 1)[:, None]
+    place = np.rint((waves - limits.fewest_periods) / limits.spacing).astype(np.int64)
     heard = place < len(cycles)
     place = np.minimum(place, len(cycles) - 1)
     together = np.sum(np.where(heard, power[:, place], 0.0), axis=1)
@@ -177,7 +196,15 @@ def _fit(
     return fit, top, heard.sum(axis=0)[top]
 
 
-def _odds(rest: Values, fit: Values, cycles: Values, top: NDArray[np.int64], cosines: Values, sines: Values) -> Values:
+def _odds(
+    rest: Values,
+    fit: Values,
+    cycles: Values,
+    top: NDArray[np.int64],
+    cosines: Values,
+    sines: Values,
+    limits: Thresholds,
+) -> Values:
     """(rows,): the wave's share of the variance over what is left, as if the noise that is left were white.
 
     Noise that hangs together has more power at long periods: as much more as the waves near the strongest one have,
@@ -187,11 +214,11 @@ def _odds(rest: Values, fit: Values, cycles: Values, top: NDArray[np.int64], cos
     total, count = (left**2).sum(axis=1), rest.shape[1]
     power = (left @ cosines) ** 2 + (left @ sines) ** 2
     away = np.abs(cycles[None, :] - cycles[top][:, None])
-    near = (away >= _OWN) & (away <= _NEAR)
+    near = (away >= limits.nearest) & (away <= limits.near)
     with np.errstate(invalid="ignore", divide="ignore"):
         nearby = np.where(near, power, 0.0).sum(axis=1) / near.sum(axis=1) / (2 * total / count)
         r = (left[:, 1:] * left[:, :-1]).sum(axis=1) / total + 1 / count
-        r = np.clip(np.where(np.isnan(r), 0.0, r), 0.0, 0.9)
+        r = np.clip(np.where(np.isnan(r), 0.0, r), 0.0, limits.most_correlation)
         markov = (1 - r**2) / (1 - 2 * r * np.cos(2 * np.pi * cycles[top] / count) + r**2)
         colour = np.fmax(np.fmax(nearby, markov), 1.0)
         odds = (fit**2).sum(axis=1) / np.maximum(total, 1e-9 * (rest**2).sum(axis=1)) / colour

@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from playbook.analysis.curves import rectangle
 from playbook.analysis.curves.noise import change, noise
-from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed, leading, named, of_metric, quantum
+from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed, leading, of_metric, quantum
 from playbook.analysis.finding import Finding
 from playbook.analysis.remedies import shorter
 from playbook.analysis.rules import still_improving
@@ -39,7 +40,7 @@ def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     evaluation), `gain` (from 0.4 of the steps on), `noise` (of one evaluation), `saturated`, and whether it `improves`
     at the end.
     """
-    curves = of_metric(tables, tables.objective.metric, limits.fewest)
+    curves = of_metric(tables, tables.objective.metric, rectangle.Thresholds(fewest=limits.fewest))
     curves = curves.only(~curves.broken)
     points = condensed(curves)
     late, late_points = curves.after(limits.early), points.after(limits.early)
@@ -84,7 +85,7 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         f" {tables.objective.metric} gained {max(one['gain'], 0.0):.2g} in the last six tenths, with a noise of"
         f" {one['noise']:.2g}. {count} of {len(rows)} trials were. Fewer steps tell as much, and leave more trials."
     )
-    evidence = {"judged": len(rows), "saturated": count, "trials": named(best)}
+    evidence = {"judged": len(rows), "saturated": count, "trials": best.to_dicts()}
     trials = tuple(best["trial"].to_list())
     return Finding("saturated", "advice", "B8", message, arm, None, trials, evidence, shorter(tables, enough))
 

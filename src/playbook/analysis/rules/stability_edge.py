@@ -13,11 +13,10 @@ from typing import Literal
 import polars as pl
 
 from playbook.analysis.finding import Finding, Remedy
-from playbook.analysis.position import is_ordered
 from playbook.analysis.regret import comparable
 from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.tables import Tables
-from playbook.analysis.threshold import Threshold, threshold
+from playbook.analysis.threshold import Cut, threshold
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Edge:
 
     trial: int
     best: float
-    unstable: Threshold
+    unstable: Cut
 
     @property
     def ratio(self) -> float:
@@ -52,7 +51,7 @@ class Edge:
 def learning_rates(tables: Tables, arm: str) -> list[str]:
     """The learning rates among the hyperparameters that vary in an arm."""
     space = tables.space.get(arm, {})
-    return [key for key, each in space.items() if key.split(".")[-1].lower() in NAMES and is_ordered(each)]
+    return [key for key, each in space.items() if key.split(".")[-1].lower() in NAMES and each.is_ordered]
 
 
 def stability_edge(tables: Tables, arm: str, key: str) -> Edge | None:
@@ -61,7 +60,7 @@ def stability_edge(tables: Tables, arm: str, key: str) -> Edge | None:
     unstable = causes(tables).filter(pl.col("cause") != "out_of_memory")["trial"].implode()
     stable = tables.ranked(arm).filter(~pl.col("trial").is_in(unstable))
     begins = threshold(trials, trials["trial"].is_in(unstable), key, tables.space[arm][key], "above")
-    if begins is None or not begins.separates or not len(stable):
+    if begins is None or not begins.separates() or not len(stable):
         return None
     return Edge(int(stable["trial"][0]), float(stable[key][0]), begins)
 

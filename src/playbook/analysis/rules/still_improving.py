@@ -15,7 +15,6 @@ from playbook.analysis.curves.rectangle import (
     best_first,
     condensed,
     leading,
-    named,
     of_metric,
     times_noise,
 )
@@ -108,6 +107,6 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
         f" {times_noise(one['gain_in_noise'])}. {count} of {len(rows)} trials do. More steps may give more;"
         " keep the decay of the learning rate at the end."
     )
-    evidence = {"judged": len(rows), "improving": count, "trials": named(best)}
+    evidence = {"judged": len(rows), "improving": count, "trials": best.to_dicts()}
     trials = tuple(best["trial"].to_list())
     return Finding("still_improving", "advice", "B8", message, arm, None, trials, evidence, longer(tables))

@@ -7,37 +7,40 @@ again by the end counts too, but as advice. A single wild value does not.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 import numpy as np
 import polars as pl
 
 from playbook.analysis import metrics
-from playbook.analysis.curves.rectangle import (
-    FEWEST,
-    MOST,
-    Curves,
-    best_first,
-    from_rows,
-    leading,
-    named,
-    of_metric,
-    times_noise,
-)
+from playbook.analysis.curves import rectangle
+from playbook.analysis.curves.rectangle import Curves, best_first, from_rows, leading, of_metric, times_noise
+from playbook.analysis.curves.rises import Thresholds as RiseThresholds
 from playbook.analysis.curves.rises import rises
 from playbook.analysis.finding import Finding, Remedy, Severity
 from playbook.analysis.remedies import round_up
 from playbook.analysis.tables import Tables
 
-STEP_POINTS = 200
-"""Means of steps in which a rise of the loss of steps is looked for."""
-WARMUP = 0.05
-"""Of all steps: beyond that more steps should be thought of (E6)."""
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What the verdict and the remedy depend on."""
+
+    rises: RiseThresholds = field(default_factory=RiseThresholds)
+    """When the loss of evaluations rises."""
+    step_points: int = 200
+    """Means of steps in which a rise of the loss of steps is looked for."""
+    fewest_steps: int = 20
+    """Steps below which their loss says nothing."""
+    warmup: float = 0.05
+    """Of all steps: beyond that more steps should be thought of (E6)."""
 
 
-def numbers(curves: Curves, num_points: int = MOST) -> pl.DataFrame:
+def numbers(curves: Curves, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a trial. To the end: `low_step`, `low`, `last`, `rise_in_noise`, `p_value`, `height`. Anywhere:
     `from_step`, `to_step`, `top_rise_in_noise`, `top_height`. `rises` (beyond noise), a `hint` of it,
     `to_the_end` and `surely`."""
-    found = rises(curves, num_points)
+    found = rises(curves, limits.rises)
     return pl.DataFrame(
         {
             "trial": curves.trials,
@@ -60,7 +63,7 @@ def numbers(curves: Curves, num_points: int = MOST) -> pl.DataFrame:
     )
 
 
-def of_steps(tables: Tables) -> Curves:
+def of_steps(tables: Tables, limits: Thresholds = Thresholds()) -> Curves:
     """The loss of every step of the trials whose steps are here."""
     complete = set(tables.ranked()["trial"].to_list())
     tall = [
@@ -70,25 +73,27 @@ def of_steps(tables: Tables) -> Curves:
     ]
     empty = pl.DataFrame(schema={"trial": pl.Int64(), "step": pl.Int64(), "value": pl.Float64()})
     rows = pl.concat([empty, *tall], how="vertical_relaxed").with_columns(pl.col("value").fill_null(np.nan))
-    return from_rows(*(rows[column].to_numpy() for column in rows.columns), fewest=4 * FEWEST)
+    columns = (rows[column].to_numpy() for column in rows.columns)
+    return from_rows(*columns, limits=rectangle.Thresholds(fewest=limits.fewest_steps))
 
 
-def find(tables: Tables) -> list[Finding]:
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm: from its evaluations, else from its steps."""
     metric = metrics.training_metric(tables)
     found: dict[str, Finding] = {}
     if metric is not None:
-        for arm, rows in best_first(tables, numbers(of_metric(tables, metric))):
-            if finding := _of_arm(tables, arm, rows, metric):
+        for arm, rows in best_first(tables, numbers(of_metric(tables, metric), limits)):
+            if finding := _of_arm(tables, arm, rows, metric, limits):
                 found[arm] = finding
     if tables.steps:
-        for arm, rows in best_first(tables, numbers(of_steps(tables), STEP_POINTS)):
-            if arm not in found and (finding := _of_arm(tables, arm, rows, "the loss of steps")):
+        by_step = replace(limits, rises=replace(limits.rises, points=limits.step_points))
+        for arm, rows in best_first(tables, numbers(of_steps(tables, limits), by_step)):
+            if arm not in found and (finding := _of_arm(tables, arm, rows, "the loss of steps", limits)):
                 found[arm] = finding
     return [found[arm] for arm in tables.arms if arm in found]
 
 
-def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str) -> Finding | None:
+def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str, limits: Thresholds) -> Finding | None:
     best = leading(rows, "rises")
     if best is None:
         return None
@@ -109,15 +114,14 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str) -> Findin
         f"Trial {one['trial']}, one of the best: {metric} {course}. {count} of {len(rows)} trials rise somewhere. Such"
         " an instability is worth mending: warmup, then clipping, then another optimizer; a lower learning rate last."
     )
-    evidence = {"judged": len(rows), "rising": count, "metric": metric, "trials": named(best)}
+    evidence = {"judged": len(rows), "rising": count, "metric": metric, "trials": best.to_dicts()}
     severity: Severity = "problem" if one["surely"] else "advice"
     trials = tuple(best["trial"].to_list())
-    return Finding(
-        "train_loss_rising", severity, "B8", message, arm, None, trials, evidence, _remedies(tables, one["trial"])
-    )
+    remedies = _remedies(tables, one["trial"], limits)
+    return Finding("train_loss_rising", severity, "B8", message, arm, None, trials, evidence, remedies)
 
 
-def _remedies(tables: Tables, trial: int) -> tuple[Remedy, ...]:
-    if tables.max_steps is None or (warmup := round_up(WARMUP * tables.max_steps)) <= tables.warmup_steps:
+def _remedies(tables: Tables, trial: int, limits: Thresholds) -> tuple[Remedy, ...]:
+    if tables.max_steps is None or (warmup := round_up(limits.warmup * tables.max_steps)) <= tables.warmup_steps:
         return ()
     return (Remedy({"warmup_steps": warmup}, "trial", trial),)

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import fisher_exact
 from synthetic_tables import study, tables
+from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts
 
 from playbook.analysis.rules.infeasible import causes, ends, find
 from playbook.analysis.tables import CURVE_COLUMNS
@@ -86,6 +87,17 @@ def test_where_they_fail_and_the_range_without_it():
     assert finding.next[0].changes == {"lr": Float(1e-4, float(format(where["value"], ".2g")), "log")}
 
 
+def test_the_range_without_it_stays_below_one():
+    space = {"optimizer.beta": Float(0.8, 0.999, "log_one_minus")}
+    (finding,) = find(
+        study(64, space, lambda at: at["optimizer.beta"] ** 2, infeasible=lambda at: at["optimizer.beta"] > 0.7)
+    )
+    where = finding.evidence["where"]
+    assert 0.995 < where["value"] < 0.9955  # of two digits that would be 1
+    high = finding.next[0].changes["optimizer.beta"].high
+    assert 1 - high == pytest.approx(1 - where["value"], rel=0.1)
+
+
 def test_failures_at_random_lie_nowhere():
     failed = np.random.default_rng(0).random(64) < 0.3
     (finding,) = find(study(64, LR, lambda at: at["lr"], infeasible=lambda at: failed))
@@ -115,3 +127,16 @@ def test_no_threshold_where_all_are_alike(failed):
     assert threshold(trials, pl.Series(failed), "lr", LR["lr"], "above") is None
     same = pl.DataFrame({"lr": [0.1] * 4})
     assert threshold(same, pl.Series([True, False, True, False]), "lr", LR["lr"], "above") is None
+
+
+def infeasible_fraction(rng, fault: bool) -> Case:
+    share = rng.uniform(0.4, 0.8) if fault else rng.uniform(0.0, 0.05)
+    tables = a_study(
+        rng, int(rng.integers(16, 100)), 3, lr=rng.uniform(0.1, 0.4), infeasible=lambda at: at["lr"] > 1 - share
+    )
+    return Case(tables, find, fault)
+
+
+@EACH_DRAW
+def test_verdicts_are_right(seed):
+    check_verdicts(infeasible_fraction, seed)
