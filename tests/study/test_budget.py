@@ -42,6 +42,7 @@ def trials(stop: int, start: int = 0, arms: str = "ab") -> list[Trial]:
     [
         (Budget(5, []), 4, 4),  # nothing is known: one for each worker
         (Budget(5, []), None, 1),
+        (Budget(5, []), 256, 8),
         (Budget(5, [], timed_seconds=HOUR), 4, 4),
         (Budget(2, [], timed_seconds=HOUR), 4, 2),
         (Budget(0.5, [], timed_seconds=HOUR), 4, 1),  # the first tells what a trial really takes

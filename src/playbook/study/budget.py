@@ -17,6 +17,8 @@ from playbook.study.study_files import Outcome
 from playbook.text import count, duration
 
 SECONDS_AN_HOUR = 3600.0
+MOST_UNKNOWN = 8
+"""Trials that are started at once while nobody knows how long one takes: a cluster's queue would take hundreds."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Budget:
             return []
         fitting = self.num_fitting(left)
         if not self._has_ended:
-            return left[: min(num_workers or 1, len(left) if fitting is None else max(1, fitting))]
+            return left[: min(num_workers or 1, MOST_UNKNOWN if fitting is None else max(1, fitting))]
         assert fitting is not None, "the trials that have ended say how long one takes"
         return left[: min(fitting, 1 if num_workers == 1 else max(num_workers or 1, math.ceil(fitting / 2)))]
 
