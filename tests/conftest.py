@@ -93,6 +93,14 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 @pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan says at once that it does not know how long a trial takes."""
+    from playbook.training_app import TrainingApp
+
+    monkeypatch.setattr(TrainingApp, "seconds_of_trial", lambda *_: None)
+
+
+@pytest.fixture
 def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the forward pass of the seventh step raise."""
     from playbook.models import MLP

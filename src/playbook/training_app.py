@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from playbook.study.overrides import as_override
 from playbook.trial_config import plain_trial, trial_name
 
 WANDB_LOGGER = "playbook.loggers.WandbLogger"
+TIMING_SECONDS = 30.0
+"""How long a plan waits at most for what a trial takes; most of it are imports and the data."""
 
 
 class TrainingApp(App):
@@ -58,6 +63,21 @@ class TrainingApp(App):
 
     def num_devices(self, plain: Mapping[str, Any]) -> int:
         return 0 if plain["trainer"]["device"] == "cpu" else int(plain["trainer"]["num_devices"])
+
+    def num_steps(self, plain: Mapping[str, Any]) -> int:
+        return load_config(plain).total_steps
+
+    def seconds_of_trial(self, plain: Mapping[str, Any]) -> float | None:
+        # In a process of its own: this one would keep its context on a GPU while others train there.
+        command = [sys.executable, "-m", "playbook.training.timing"]
+        here = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
+        try:
+            timed = subprocess.run(
+                command, input=json.dumps(plain), capture_output=True, text=True, env=here, timeout=TIMING_SECONDS
+            )
+            return float(timed.stdout.split()[-1]) if timed.returncode == 0 else None
+        except (OSError, ValueError, TypeError, IndexError, subprocess.TimeoutExpired):  # unknown until a trial ends
+            return None
 
     def machine_overrides(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
         # The last bits of a sum depend on the threads: the trials of a study have as many wherever they run.

@@ -44,7 +44,7 @@ def finding(changes: dict, arm: str | None = None, **remedy: object) -> Finding:
 
 
 @pytest.fixture
-def dry_run(door: Callable, tmp_path: Path) -> Callable[[Commands, str], str]:
+def dry_run(door: Callable, tmp_path: Path, untimed: None) -> Callable[[Commands, str], str]:
     """Runs a command of a report from the folder that it was written for, up to the plan; what it prints."""
 
     def run(commands: Commands, command: str) -> str:

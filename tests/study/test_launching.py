@@ -371,13 +371,13 @@ def test_what_is_no_launcher_or_none_of_its_keys_is_refused():
         (["hydra/launcher=basic"], Parallelism(1, None)),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"], Parallelism(4, max(1, cpu_count() // 4), True)),
         (["hydra/launcher=joblib"], Parallelism(cpu_count(), 1, True)),
-        (["hydra/launcher=submitit_slurm"], Parallelism(256, 1)),
-        (["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=6"], Parallelism(256, 6)),
+        (["hydra/launcher=submitit_slurm"], Parallelism(256, 1, elsewhere=True)),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=6"], Parallelism(256, 6, elsewhere=True)),
         (
             ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_gpu=5", "hydra.launcher.gpus_per_task=2"],
-            Parallelism(256, 10),
+            Parallelism(256, 10, elsewhere=True),
         ),
-        (["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=8"], Parallelism(8, 1)),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=8"], Parallelism(8, 1, elsewhere=True)),
         (
             ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2"],
             Parallelism(max(1, cpu_count() // 2), 2, True),
@@ -395,7 +395,7 @@ def test_how_many_trials_run_at_a_time_and_with_how_many_cpus(words, expected):
         ({"num_cpus": 8}, {}, Parallelism(8, 1)),
         ({"num_cpus": 8}, {"num_cpus": 3}, Parallelism(2, 3)),
         ({"num_cpus": 8}, {"num_cpus": 0.5, "num_gpus": 0.5}, Parallelism(16, 1)),
-        ({"address": "auto"}, {"num_cpus": 2}, Parallelism(None, 2)),
+        ({"address": "auto"}, {"num_cpus": 2}, Parallelism(None, 2, elsewhere=True)),
         ({}, {"num_cpus": 1}, Parallelism(cpu_count(), 1)),
     ],
 )

@@ -216,17 +216,17 @@ PLANNED = [
 
 
 @pytest.mark.parametrize(("words", "said"), PLANNED, ids=[words for words, _ in PLANNED])
-def test_a_design_in_other_words(door: Door, words: str, said: str) -> None:
+def test_a_design_in_other_words(door: Door, words: str, said: str, untimed: None) -> None:
     plan = door("-m", *words.split(), "study.dry_run=true", *SHORT)
     assert plan.code == 0, plan.err
     assert said in plan.out
 
 
-def test_words_on_both_sides_of_a_flag(door: Door) -> None:
+def test_words_on_both_sides_of_a_flag(door: Door, untimed: None) -> None:
     assert "2 trials" in door("lr=0.1,0.2", "-m", "study.dry_run=true", *SHORT).out
 
 
-def test_arms_swept_on_the_command_line_have_the_studys_spaces(door: Door) -> None:
+def test_arms_swept_on_the_command_line_have_the_studys_spaces(door: Door, untimed: None) -> None:
     plan = door(
         "-m", "study=learning_rate", "optimizer=adam,sgd", "study.roles.optimizer=scientific", "study.dry_run=true"
     ).out

@@ -122,6 +122,7 @@ class StudySweep:
                 self._study_key,
                 self._parallelism.workers,
                 self._parallelism.cpus_per_trial,
+                self._parallelism.elsewhere,
             )
             session = open_study(program, self._config, given, self._objective, overrides, console)
             self.folder = session.folder

@@ -28,6 +28,7 @@ class StudyKeys:
     name: Any = None
     goal: Any = None
     n_trials: Any = None
+    budget_hours: Any = None
     seed: Any = None
     scientific: Any = None
     cases: Any = None

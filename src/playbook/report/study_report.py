@@ -19,6 +19,7 @@ from playbook.report.files import write_report
 from playbook.report.freshness import PAGE, REPORT, STUDY_FILES, SUMMARY, fingerprint, is_current, written
 from playbook.report.terminal import show
 from playbook.report.wandb_report import mirror
+from playbook.study.budget import Budget
 from playbook.study.design import Objective
 from playbook.study.load import StudyRecord, load_record
 from playbook.study.overrides import program_of
@@ -89,8 +90,12 @@ def contents_of(study: StudyRecord, out_dir: Path, objective: Objective | None =
     begun = {path: path.read_text(encoding="utf-8") for path in written(out_dir, STUDY_FILES) if taken(path.stem)}
     seconds = tuple(each.result.seconds for each in study.outcomes if each.result)
     notes = []
-    if (left := study.file.n_trials - len(study.outcomes)) > 0:
-        notes.append(f"{left} trials have not ended yet; this report is about the others.")
+    ended = {each.trial.number for each in study.outcomes}
+    if left := [trial for trial in design.trials(study.file.n_trials) if trial.number not in ended]:
+        hours = study.file.budget_hours
+        budget = None if hours is None else Budget(hours, study.outcomes)
+        used_up = budget and budget.used_up(left, study.file.n_trials, study.file.study_key)
+        notes.append(f"{used_up or f'{len(left)} trials have not ended yet'}; this report is about the others.")
     if judged_anew:
         notes.append(f"Judged after the fact by the {by} value of {objective.metric} ({objective.mode}imised).")
     return Contents(

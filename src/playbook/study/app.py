@@ -62,6 +62,17 @@ class App:
         """How many GPUs a trial takes where there are any; 0: none."""
         return 1
 
+    def num_steps(self, plain: Mapping[str, Any]) -> int | None:
+        """How many steps a trial trains; None where the program does not say."""
+        return None
+
+    def seconds_of_trial(self, plain: Mapping[str, Any]) -> float | None:
+        """What a trial would take on this machine, measured in a few seconds without writing anything; None: unknown.
+
+        It is asked before the first trial of a study.
+        """
+        return None
+
     def machine_overrides(self, plain: Mapping[str, Any], threads: int | None) -> list[str]:
         """Overrides that the study fixes when it is created, though the command line leaves them to the machine.
 

@@ -41,6 +41,7 @@ class StudyConfig(BaseModel):
     name: Annotated[str, Field(pattern=NAME)] | None = None
     goal: str = ""
     n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)] | None = None
+    budget_hours: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     scientific: dict[str, Any] = {}
     cases: dict[str, dict[str, Any]] = {}

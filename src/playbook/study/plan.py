@@ -43,12 +43,19 @@ _FIRST = ("batch_size", "max_steps", "lr", "optimizer", "model", "schedule", "da
 
 @dataclass(frozen=True)
 class Plan:
-    """A study of `n_trials` trials, of which those that took `seconds` have ended, with `num_workers` at a time."""
+    """A study of `n_trials` trials, of which those that took `seconds` have ended, with `num_workers` at a time.
+
+    `steps` are those of each missing trial, empty where nobody knows; `timed_seconds` is what one of them takes by a
+    measurement before the first; `budget` says what `study.budget_hours` leaves, empty without one.
+    """
 
     design: Design
     n_trials: int
     seconds: tuple[float, ...] = ()
     num_workers: int = 1
+    steps: tuple[int, ...] = ()
+    timed_seconds: float | None = None
+    budget: str = ""
 
     @property
     def num_missing(self) -> int:
@@ -57,10 +64,14 @@ class Plan:
 
     @property
     def estimated_seconds(self) -> float | None:
-        """Wall-clock time of the trials that are missing; None before one has ended."""
-        if not self.seconds:
-            return None
-        return statistics.median(self.seconds) * math.ceil(self.num_missing / self.num_workers)
+        """Wall-clock time of the trials that are missing; None where nothing is known of what one takes."""
+        each = self.seconds_of_trial
+        return None if each is None else each * math.ceil(self.num_missing / self.num_workers)
+
+    @property
+    def seconds_of_trial(self) -> float | None:
+        """What a trial takes: the median of those that have ended, or what was timed."""
+        return statistics.median(self.seconds) if self.seconds else self.timed_seconds
 
     @property
     def advice(self) -> list[Advice]:
@@ -98,13 +109,29 @@ class Plan:
         trials = count(self.n_trials, "trial") + (f", {done} done" if done else "")
         if self.num_missing == 0:
             time = "nothing left to run"
-        elif self.estimated_seconds is None:
+        elif self.estimated_seconds is None or self.seconds_of_trial is None:
             time = "how long is unknown until the first trial ends"
         else:
             left = duration(self.estimated_seconds)
-            each = duration(statistics.median(self.seconds))
+            each = duration(self.seconds_of_trial)
             time = f"about {left} to go: {each} a trial, {self.num_workers} at a time"
         yield Text(f"{trials}; {time}")
+        if cost := "; ".join(self._cost()):
+            yield Text(f"cost (B4): {cost}")
+        if self.budget:
+            yield Text(f"budget: {self.budget}")
+
+    def _cost(self) -> Iterator[str]:
+        """What the missing trials cost: `16 trials × 2,000 steps = 32,000 steps`, and compute time."""
+        if not self.num_missing:
+            return
+        if self.steps:
+            trials, total = count(len(self.steps), "trial"), f"{sum(self.steps):,}"
+            is_same = len(set(self.steps)) == 1
+            yield f"{trials} × {self.steps[0]:,} steps = {total}" if is_same else f"{total} steps in {trials}"
+        if self.seconds_of_trial is not None:
+            timed = "" if self.seconds else ", by timing a few steps of the first"
+            yield f"about {duration(self.num_missing * self.seconds_of_trial)} of compute{timed}"
 
     def _arms(self) -> Table:
         plans = arm_plans(self.design, self.n_trials)

@@ -5,6 +5,7 @@ Nothing is written until the design has been compared with the one that the fold
 missing trial has been checked.
 
 All missing trials are handed to the launcher at once: the sequence does not adapt, so there is no batch to wait for.
+Only a budget of compute hours makes batches, since what trials take is known when they have ended.
 What has become of each is then read from its folder and nowhere else, so it does not matter where it ran, and whether
 this process was killed in between and started again.
 """
@@ -19,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -28,6 +30,7 @@ from playbook.lock import locked
 from playbook.run_files import CRASHES, RESULT
 from playbook.study import reuse
 from playbook.study.app import App
+from playbook.study.budget import Budget
 from playbook.study.config import CommandLine, StudyConfig, design_of
 from playbook.study.design import TRIALS_AN_ARM, Design, Objective, Trial
 from playbook.study.ledger import Ledger
@@ -45,8 +48,19 @@ from playbook.study.refusals import (
 )
 from playbook.study.same_data import other_data
 from playbook.study.space import Value
-from playbook.study.study_files import STUDY, StudyFile, last_crash, read_study, record_crash, write_study
+from playbook.study.study_files import (
+    STUDY,
+    Outcome,
+    StudyFile,
+    last_crash,
+    outcome,
+    read_study,
+    record_crash,
+    write_study,
+)
 
+SMALL_STUDY = 50_000
+"""Steps of all trials together: what is over in a minute or so is not timed first, which takes seconds itself."""
 Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
 """Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
 
@@ -80,7 +94,7 @@ class Program:
 
     `script` is what follows `python` (`train.py`), `command` the whole line as it was typed, and `study_key` where its
     command line has the keys of a study. `threads` are those that each of `num_workers` trials at a time has for
-    itself; None where nobody knows.
+    itself; None where nobody knows. `elsewhere`: trials run on other machines than this one.
     """
 
     app: App
@@ -92,6 +106,7 @@ class Program:
     study_key: str = "study"
     num_workers: int | None = 1
     threads: int | None = None
+    elsewhere: bool = False
 
 
 def open_study(
@@ -139,6 +154,7 @@ def open_study(
         )
     else:
         file = _made_longer(folder, there, design, config.n_trials, here)
+    file = replace(file, budget_hours=config.budget_hours or file.budget_hours)
     # What a study does not compare, such as `logger` and `resume`, is as this call has it.
     return StudySession(program, config, folder, file, design.overrides, console or Console())
 
@@ -181,6 +197,7 @@ class StudySession:
         self._console = console
         self._script = program.script
         self._num_workers = program.num_workers
+        self._elsewhere = program.elsewhere
         self._design = replace(file.design, overrides=tuple(overrides))
         self._configs = program.composer.configs(self._design)
         trials = file.design.trials(file.n_trials)
@@ -190,6 +207,9 @@ class StudySession:
         self.missing = unfinished(folder, trials)
         self._check()
         self.reused = self._trained_before() if config.reuse else []
+        self._trials = trials
+        self._ended: dict[int, Outcome] = {}
+        self._timed_seconds: float | None = None
 
     def _check(self) -> None:
         for trial in self.missing:
@@ -207,9 +227,45 @@ class StudySession:
         ended = [each.result.seconds for each in self._ledger.outcomes.values() if each.result]
         reused = [each.result.seconds for each in self.reused]
         workers = self._num_workers or max(1, len(self.missing) - len(reused))
-        self._console.print(Plan(self.file.design, self.file.n_trials, (*ended, *reused), workers))
+        taken_over = {each.trial.number for each in self.reused}
+        to_run = [trial for trial in self.missing if trial.number not in taken_over]
+        known = [self._app.num_steps(self.config(trial)) for trial in to_run]
+        steps = tuple(num_steps for num_steps in known if num_steps is not None)
+        steps = steps if len(steps) == len(known) else ()
+        if not ended and not reused and not self._console.quiet:
+            self._timed_seconds = self._time_first(steps)
+        hours = self.file.budget_hours
+        plan = Plan(
+            self.file.design,
+            self.file.n_trials,
+            (*ended, *reused),
+            workers,
+            steps=steps,
+            timed_seconds=self._timed_seconds,
+            budget="" if hours is None else Budget(hours, self._outcomes(), self._timed_seconds).said(to_run),
+        )
+        self._console.print(plan)
         if self.reused:
             self._console.print(reuse.sentence(self.reused, self.file.n_trials), soft_wrap=True, highlight=False)
+
+    def _time_first(self, steps: Sequence[int]) -> float | None:
+        """What a trial takes on average, of those that have so many `steps`; None where it is not measured.
+
+        Elsewhere, trials run on another machine, and `SMALL_STUDY` is only timed where the plan is all that is asked.
+        """
+        if self._elsewhere or not steps or (sum(steps) <= SMALL_STUDY and not self._config.dry_run):
+            return None
+        with self._console.status("timing a few steps of the first trial"):
+            seconds = self._app.seconds_of_trial(self.config(self.missing[0]))
+        return None if seconds is None else seconds * fmean(steps) / steps[0]
+
+    def _outcomes(self) -> list[Outcome]:
+        """Those of the trials that have a result now: what a budget counts. The ledger is another thread's here."""
+        for trial in self._trials:
+            own = self.folder / trial.folder
+            if trial.number not in self._ended and (own / RESULT).exists() and (ended := outcome(self.folder, trial)):
+                self._ended[trial.number] = ended
+        return list(self._ended.values())
 
     def config(self, trial: Trial) -> dict[str, Any]:
         """The config of a trial, as plain containers."""
@@ -236,12 +292,14 @@ class StudySession:
             if (there := read_study(self.folder)) is not None:  # another sweep may have made it longer in the meantime
                 self.file = replace(self.file, n_trials=max(self.file.n_trials, there.n_trials))
             write_study(self.folder, self.file)
-            for trial in self.reused:
-                trial.take_over(self.folder)
+            if self.file.budget_hours is None:
+                self._take_over(self.file.n_trials)
             missing = unfinished(self.folder, self.missing)
             try:
                 with Watch(self._ledger, missing, self.file.n_trials, quiet=self._console.quiet):
-                    run_missing(self.folder, missing, self._kept(launch), retries=self._config.retries)
+                    run_missing(
+                        self.folder, missing, self._kept(launch), retries=self._config.retries, choose=self._affordable
+                    )
             except (KeyboardInterrupt, SystemExit):
                 left = len(unfinished(self.folder, missing))
                 print(f"stopped with {left} trials left; the same command goes on", file=sys.stderr)
@@ -252,6 +310,27 @@ class StudySession:
                     for path in new_parents:
                         path.rmdir()
                 raise InputError(line)
+
+    def _take_over(self, until: int) -> None:
+        """Take over the trials up to the number `until` that were trained before."""
+        for each in self.reused:
+            if each.trial.number < until and not (self.folder / each.trial.folder / RESULT).exists():
+                each.take_over(self.folder)
+
+    def _affordable(self, left: Sequence[Trial]) -> Sequence[Trial]:
+        """Those of the trials that are `left` that are started now: all of them, or what the budget lets in.
+
+        In their order, also those that cost nothing: wherever the budget ends, arms differ by at most one trial (B3).
+        """
+        if self.file.budget_hours is None:
+            return left
+        taken_over = {each.trial.number for each in self.reused}
+        to_run = [trial for trial in left if trial.number not in taken_over]
+        budget = Budget(self.file.budget_hours, self._outcomes(), self._timed_seconds)
+        started = budget.next_trials(to_run, self._num_workers)
+        last = started[-1].number if started else to_run[0].number if to_run else self.file.n_trials
+        self._take_over(last)
+        return started
 
     def _kept(self, launch: Launch) -> Launch:
         """The launch, after which the study is there even if somebody has removed its folder in the meantime."""
@@ -271,6 +350,15 @@ class StudySession:
         said = {crash.message for crash in crashes if crash.kind == InputError.__name__}
         return said.pop() if len(crashes) == self.file.n_trials and len(said) == 1 else None
 
+    def _used_up(self) -> str | None:
+        """What is said where the budget is the reason that trials have not begun."""
+        if self.file.budget_hours is None:
+            return None
+        taken_over = {each.trial.number for each in self.reused}
+        left = [each for each in self.missing if each.number not in {*self._ledger.outcomes, *taken_over}]
+        budget = Budget(self.file.budget_hours, self._outcomes(), self._timed_seconds)
+        return budget.used_up(left, self.file.n_trials, self.file.study_key)
+
     def finish(self, *, report: bool = True) -> float | None:
         """Bring the tables up to date, say how the study stands, and let the program say more; the best objective.
 
@@ -281,6 +369,8 @@ class StudySession:
             if not self._ledger.is_written():
                 self._ledger.write()
         self._console.print(summary(self._ledger, self.file.n_trials, self._script), crop=False)
+        if line := self._used_up():
+            self._console.print(line, soft_wrap=True, highlight=False)
         if line := other_data(self._ledger.outcomes.values()):
             self._console.print(line, style="yellow", soft_wrap=True, highlight=False)
         troubles = []
@@ -314,8 +404,17 @@ def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if not (folder / trial.folder / RESULT).exists()]
 
 
-def run_missing(folder: Path, trials: Sequence[Trial], launch: Launch, *, retries: int) -> None:
+def run_missing(
+    folder: Path,
+    trials: Sequence[Trial],
+    launch: Launch,
+    *,
+    retries: int,
+    choose: Callable[[Sequence[Trial]], Sequence[Trial]] = lambda left: left,
+) -> None:
     """Launch `trials` until each has a result, or has crashed `retries` times more than once.
+
+    `choose` says which of those that are left are launched at once; it ends where that is none.
 
     A trial that was refused as bad input is not run again: it would be refused again.
 
@@ -323,8 +422,8 @@ def run_missing(folder: Path, trials: Sequence[Trial], launch: Launch, *, retrie
         CrashError: the launcher itself gave up, and no trial ended in any way.
     """
     attempts: Counter[int] = Counter()
-    left = unfinished(folder, trials)
-    while left:
+    remaining = unfinished(folder, trials)
+    while left := choose(remaining):
         before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
         try:
             known = launch(left)
@@ -340,7 +439,7 @@ def run_missing(folder: Path, trials: Sequence[Trial], launch: Launch, *, retrie
                 said = one_line(death) if death is not None else "nothing is known of its end"
                 record_crash(own, f"Died: the process of this trial ended without a word ({said})")
         attempts.update(trial.number for trial in left)
-        left = [
+        remaining = [
             trial
             for trial in unfinished(folder, trials)
             if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)

@@ -39,8 +39,8 @@ TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
 class StudyFile:
     """What `study.yaml` holds: the design, the target number of trials, and where and when it was made.
 
-    `budget` is the number of trials that the space was chosen for, `study_key` where the program's command line has
-    the keys of a study.
+    `budget_hours` is what its trials may take together, None without a limit; `budget` is the number of trials that the
+    space was chosen for, and `study_key` where the program's command line has the keys of a study.
     """
 
     design: Design
@@ -51,6 +51,7 @@ class StudyFile:
     environment: Mapping[str, Any]
     caveats: tuple[str, ...] = ()
     study_key: str = "study"
+    budget_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
     """Write `study.yaml`, whole or not at all."""
     plain = study.design.plain() | {
         "n_trials": study.n_trials,
+        "budget_hours": study.budget_hours,
         "budget": study.budget,
         "created": study.created,
         "command": study.command,
@@ -106,6 +108,9 @@ def read_study(folder: Path) -> StudyFile | None:
         n_trials = int(given["n_trials"])
         if not 1 <= n_trials <= LARGEST_STUDY:
             raise InputError(f"n_trials: {n_trials}: allowed is 1 to {LARGEST_STUDY}")
+        hours = None if given.get("budget_hours") is None else float(given["budget_hours"])
+        if hours is not None and not 0 < hours < math.inf:
+            raise InputError(f"budget_hours: {hours}: allowed is a finite number > 0, or null")
         return StudyFile(
             design=design,
             n_trials=n_trials,
@@ -115,6 +120,7 @@ def read_study(folder: Path) -> StudyFile | None:
             environment=dict(given["environment"]),
             caveats=tuple(given["caveats"]),
             study_key=str(given.get("study_key", "study")),
+            budget_hours=hours,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, InputError) as error:
         said = one_line(f"{type(error).__name__}: {error}")

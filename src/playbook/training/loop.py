@@ -158,7 +158,7 @@ class TrialLoop(LeanModule):
             self._generators.append(torch.mps._get_default_mps_generator())
         self._progress.start(self.step)
         if not self._state.objectives:  # not where the run goes on from that very commit
-            self._commit()
+            self.commit()
         self._clock = perf_counter()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -224,7 +224,7 @@ class TrialLoop(LeanModule):
                 self._end_as_diverged(diverged_at, "the training loss or the norm of its gradient is not finite")
                 return
         if due:
-            self._commit()
+            self.commit()
         if stops and step < total_steps:
             self._end_as_interrupted(committed=due, can_save=alone)
         elif self._progress.is_due(monotonic()):
@@ -246,7 +246,7 @@ class TrialLoop(LeanModule):
 
     # The commit.
 
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """Evaluate the weights and make everything up to them durable.
 
         Where a loss or the objective is not finite, the evaluation is recorded, the weights are not kept, and the trial

@@ -47,12 +47,13 @@ class Parallelism:
     """How a launcher spreads trials.
 
     `workers` is the number of trials that run at a time, `cpus_per_trial` what each then has for itself; None where
-    nobody can say. Trials with `shared_devices` all see every GPU of one machine.
+    nobody can say. Trials with `shared_devices` all see every GPU of one machine. `elsewhere`: on other machines.
     """
 
     workers: int | None = 1
     cpus_per_trial: int | None = None
     shared_devices: bool = False
+    elsewhere: bool = False
 
 
 def died(error: BaseException) -> JobReturn:

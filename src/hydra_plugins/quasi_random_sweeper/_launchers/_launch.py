@@ -80,7 +80,7 @@ def parallelism(launcher: Any) -> Parallelism:
             raise InputError(unknown_key(f"hydra.launcher.{key}", [f"hydra.launcher.{name}" for name in known]))
     read = _PARALLELISM.get(_plugin(target))
     if read is None:  # Hydra's own runs one trial after the other; what another one does, it alone knows
-        return Parallelism(1 if target.startswith("hydra._internal.") else None)
+        return Parallelism() if target.startswith("hydra._internal.") else Parallelism(None, elsewhere=True)
     return read(block)
 
 

@@ -23,7 +23,7 @@ def parallelism(block: Mapping[str, Any]) -> Parallelism:
     workers = None
     if _address(init) in (None, "local"):
         workers = max(1, int((init.get("num_cpus") or cpu_count()) / (cpus or 1)))
-    return Parallelism(workers, max(1, int(cpus)))
+    return Parallelism(workers, max(1, int(cpus)), elsewhere=workers is None)
 
 
 def run(jobs: Sequence[Job], block: Mapping[str, Any]) -> list[JobReturn]:

@@ -59,7 +59,7 @@ def parallelism(block: Mapping[str, Any]) -> Parallelism:
         return Parallelism(min(workers, block["gpus_per_node"] or workers), cpus, shared_devices=True)
     if block["cpus_per_gpu"] and block["gpus_per_task"]:
         cpus = block["cpus_per_gpu"] * block["gpus_per_task"]
-    return Parallelism(block["array_parallelism"], cpus)
+    return Parallelism(block["array_parallelism"], cpus, elsewhere=True)
 
 
 def run(jobs: Sequence[Job], block: Mapping[str, Any]) -> list[JobReturn]:
