@@ -14,12 +14,14 @@ from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks  # Hydra hands one to sweepers and has no public way to make it
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from playbook.analysis.study import Study, load_study
 from playbook.cli import INTERRUPTED, hydra_arguments
-from playbook.composition import CONFIG_DIR
+from playbook.composition import CONFIG_DIR, explain
 from playbook.study.config import StudyConfig
 from playbook.study.design import Design
 from playbook.study.overrides import as_override
@@ -52,7 +54,10 @@ def run_study(
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         given = [*hydra_arguments(words), "hydra.mode=MULTIRUN"]  # which trials are told by: see `in_a_study`
-        config = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
+        try:
+            config = hydra.compose_config("train", given, run_mode=RunMode.MULTIRUN)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise explain(error, "train", words) from None
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             config=config, hydra_context=context, task_function=_train_trial

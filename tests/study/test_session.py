@@ -97,6 +97,10 @@ def test_a_study_from_python_is_described_by_a_design_or_as_in_a_file(here: Path
 def test_what_a_study_from_python_cannot_be_is_an_input_error(here: Path) -> None:
     with pytest.raises(InputError, match="lr=-1"):
         playbook.run_study("lr=0.1,-1", *SHORT)
+    with pytest.raises(InputError, match=r"study=nope: there is no such option.*study=learning_rate"):
+        playbook.run_study("study=nope", *SHORT)
+    with pytest.raises(InputError, match=r"max_stepz=1: there is no such key. did you mean max_steps"):
+        playbook.run_study("max_stepz=1", *SHORT)
     assert not list(here.iterdir())
 
 

@@ -30,10 +30,21 @@ def edited(folder, **changes):
             {"overrides": ["max_steps=200"], "fixed": {"max_steps": 100}},
             "overrides: max_steps=200: the study's trials have max_steps=100",
         ),
+        (
+            {"overrides": ["model._target_=os.system"], "fixed": {"model._target_": "playbook.models.MLP"}},
+            "overrides: model._target_=os.system: the study's trials have model._target_=playbook.models.MLP",
+        ),
         ({"n_trials": 10**9}, "n_trials: 1000000000: allowed is 1 to 100000"),
         ({"n_trials": 0}, "n_trials: 0: allowed is 1 to 100000"),
         ({"name": 7}, "name: 7: a text is needed"),
         ({"caveats": [{"torch": 1}]}, "caveats: a list of texts is needed"),
+        ({"caveats": {"torch": "1"}}, "caveats: a list of texts is needed"),
+        ({"overrides": [5, None]}, "overrides: a list of texts is needed"),
+        ({"overrides": "lr=1"}, "overrides: a list of texts is needed"),
+        ({"goal": {"x": 1}}, "goal: {'x': 1}: a text is needed"),
+        ({"objective": {"metric": 3, "mode": "min"}}, "objective.metric: 3: a text is needed"),
+        ({"objective": {"metric": "val/error", "mode": "less"}}, "objective.mode: less: allowed are min, max"),
+        ({"seed": "x"}, "seed: x: a whole number is needed"),
         ({"points": "own"}, "points=own: allowed is one of shared, per_arm"),
     ],
 )
@@ -46,5 +57,15 @@ def test_what_no_command_could_have_written_is_one_line(folder, changes, said):
 
 def test_what_a_command_has_written_is_read(folder):
     overrides = ["max_steps=1e2", "output_dir=null", "optimizer=adam", "+data.path='a b'", "lr=${oc.env:LR}"]
-    study = read_study(edited(folder, overrides=overrides, fixed={"max_steps": 100, "lr": 0.1}))
+    overrides += ["model.norm='none'", "data.path=a/b", "clip_norm=null", "batch_size='64'", "seed=1", "seed=0"]
+    fixed = {
+        "max_steps": 100,
+        "lr": 0.1,
+        "model.norm": "none",
+        "data.path": "/home/a/b",
+        "clip_norm": None,
+        "batch_size": 64,
+        "seed": 0,
+    }
+    study = read_study(edited(folder, overrides=overrides, fixed=fixed))
     assert study.design.overrides == tuple(overrides)

@@ -268,19 +268,29 @@ def refuse_contradictions(design: Design) -> None:
     """What a hand may have written into a study's file and no command line could have.
 
     Raises:
-        InputError: an override says where trials write, or sets a number that is fixed to another one.
+        InputError: an override says where trials write, or sets a number or word that is fixed to another one.
     """
+    last = {}  # of each key, as the config has it
     for text in design.overrides:
         try:
             override = OverridesParser.create().parse_override(str(text))
         except HydraException:  # no trial can be run with it, and what has been run can be read
             continue
-        key = override.get_key_element().lstrip("+~")
-        given, fixed = override.value(), design.fixed.get(key)
+        key, given = override.get_key_element().lstrip("+~"), override.value()
         if (key == "output_dir" and given is not None) or key.partition(".")[0].partition("/")[0] == "hydra":
             raise InputError(f"overrides: {text}: the study says where its trials write")
-        if isinstance(given, int | float) and isinstance(fixed, int | float) and given != fixed:
+        last[key] = (text, given.text if isinstance(given, QuotedString) else given)
+    for key, (text, given) in last.items():
+        fixed = design.fixed.get(key)
+        if _kind(given) == _kind(fixed) is not None and given != fixed:
             raise InputError(f"overrides: {text}: the study's trials have {key}={show(fixed)}, as fixed says")
+
+
+def _kind(value: object) -> str | None:
+    """Of a number, or a word that is no path and not to be resolved: they stand in an override as in a config."""
+    if isinstance(value, str):
+        return None if set(value) & {"/", "\\", "$", "~"} else "word"
+    return "number" if isinstance(value, int | float) else None
 
 
 def program_of(command: str) -> str:

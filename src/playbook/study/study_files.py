@@ -99,12 +99,9 @@ def read_study(folder: Path) -> StudyFile | None:
         return None
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _refuse_other_kinds(given)
         design = Design.of(given)
         refuse_contradictions(design)
-        if not isinstance(design.name, str):
-            raise InputError(f"name: {design.name}: a text is needed, as it names a folder")
-        if not all(isinstance(each, str) for each in given["caveats"]):
-            raise InputError("caveats: a list of texts is needed")
         n_trials = int(given["n_trials"])
         if not 1 <= n_trials <= LARGEST_STUDY:
             raise InputError(f"n_trials: {n_trials}: allowed is 1 to {LARGEST_STUDY}")
@@ -127,6 +124,22 @@ def read_study(folder: Path) -> StudyFile | None:
         raise InputError(
             f"{path} cannot be read as a study ({said}); mend it, or name another study with study.name=<name>"
         ) from None
+
+
+def _refuse_other_kinds(given: Mapping[str, Any]) -> None:
+    """What stands in the file as another kind of value than was written: the file has been edited by hand."""
+    objective = given["objective"]
+    texts = {"name": given["name"], "goal": given["goal"], "objective.metric": objective["metric"]}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise InputError(f"{key}: {value}: a text is needed")
+    if objective["mode"] not in ("min", "max"):
+        raise InputError(f"objective.mode: {objective['mode']}: allowed are min, max")
+    if not isinstance(given["seed"], int):
+        raise InputError(f"seed: {given['seed']}: a whole number is needed")
+    for key in ("overrides", "caveats"):
+        if not isinstance(given[key], list) or not all(isinstance(value, str) for value in given[key]):
+            raise InputError(f"{key}: a list of texts is needed")
 
 
 def outcome(folder: Path, trial: Trial) -> Outcome | None:

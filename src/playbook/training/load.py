@@ -86,7 +86,11 @@ class Run:
         shape = checkpoint["shape"]
         model = self.config.model.build(input_shape=tuple(shape["input_shape"]), num_outputs=shape["num_outputs"])
         # What the task learnt from the training targets is in the checkpoint: here they only have to be of their kind.
-        targets = torch.zeros(1, *shape["target_shape"], dtype=getattr(torch, shape["target_dtype"]))
+        # Checkpoints of before do not say which: then a class was a whole number, all else a float an output.
+        is_class = shape["num_classes"] is not None
+        target_shape = shape.get("target_shape", [] if is_class else [shape["num_outputs"]])
+        target_dtype = shape.get("target_dtype", "int64" if is_class else "float32")
+        targets = torch.zeros(1, *target_shape, dtype=getattr(torch, target_dtype))
         task = self.config.task.build(train_targets=targets, num_classes=shape["num_classes"])
         predictor = Predictor(model, task)
         if self.config.trainer.precision == "64-true":

@@ -95,11 +95,13 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> RunState:
 
 def last_commit(folder: Path) -> RunState:
     """The newest commit whose checkpoint can be trusted; that of a run that has not begun where there is none."""
-    for path in reversed(saved(folder / CHECKPOINTS, "resume")):
+    commits = saved(folder / CHECKPOINTS, "resume")
+    for path in reversed(commits):
         try:
             return RunState.of_checkpoint(path, load_of_step(path))
         except InputError as error:
-            print(f"{error}; going on from the commit before it", file=sys.stderr)
+            next_best = "beginning again from step 0" if path == commits[0] else "going on from the commit before it"
+            print(f"{error}; {next_best}", file=sys.stderr)
     return RunState()
 
 
