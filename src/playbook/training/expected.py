@@ -8,6 +8,7 @@ import torch
 
 from playbook.config import Config
 from playbook.training.code_hash import code_of
+from playbook.training.data import DATA, load_data
 from playbook.training.device import choose_device, environment
 from playbook.training.distributed import Rank
 
@@ -16,9 +17,10 @@ def expected_environment(config: Config) -> dict[str, Any]:
     """`Result.environment` of a trial of this config, if it was trained by this process.
 
     Raises:
-        InputError: this machine has no such device.
+        InputError: this machine has no such device, or the data cannot be read.
     """
     rank = Rank(0, config.trainer.num_devices)
     device = choose_device(config.trainer.device, config.trainer.precision, rank)
     threads = torch.get_num_threads() if config.trainer.num_threads == "auto" else config.trainer.num_threads
-    return {**environment(device, rank), "num_threads": threads, **code_of(config)}
+    data = {DATA: load_data(config.data, reuse=True).fingerprint}
+    return {**environment(device, rank), "num_threads": threads, **code_of(config), **data}
