@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from command import Door
@@ -179,6 +180,18 @@ def test_what_was_trained_otherwise_is_trained_again(
         differ(result)
         path.write_text(json.dumps(result))
     playbook.run_study("lr=0.1,0.2", "study.name=b", *SHORT, quiet=True)
+    assert len(trained) == 4
+
+
+def test_a_trial_of_other_data_under_the_same_path_is_not_reused(here: Path, quick: None, trained: list[Path]) -> None:
+    words = ("lr=0.01,0.1", "data=arrays", "data.path=mine.npz", *SHORT)
+    inputs, targets = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    np.savez("mine.npz", inputs=inputs, targets=targets)
+    playbook.run_study(*words, "study.name=a", quiet=True)
+    playbook.run_study(*words, "study.name=same", quiet=True)
+    assert len(trained) == 2
+    np.savez("mine.npz", inputs=inputs + 1, targets=targets)
+    playbook.run_study(*words, "study.name=other", quiet=True)
     assert len(trained) == 4
 
 
