@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -105,7 +106,7 @@ def test_one_best_lies_on_the_edge_of_the_grid(studies, as_grid):
         found = tables
         if as_grid:
             grid = Choice(tuple(tables.trials["lr"]))
-            found = type(tables)(**{**vars(tables), "space": {"all": {"lr": grid}}})
+            found = replace(tables, space={"all": {"lr": grid}})
         for each in boundary.find(found):
             position = math.log10(each.evidence["best"] / 1e-5) / 7
             assert not 0.15 <= position <= 0.85
