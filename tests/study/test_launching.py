@@ -349,6 +349,13 @@ def test_what_ends_a_launcher_passes(error):
     assert raised.value is error
 
 
+def test_ray_on_aws_is_not_ray_on_this_machine(monkeypatch):
+    """Its plugin has two launchers, of which we stand in for one."""
+    monkeypatch.setattr(InThisProcess, "__module__", "hydra_plugins.hydra_ray_launcher.ray_aws_launcher")
+    with pytest.raises(ConnectionError):
+        launch(InThisProcess(ConnectionError()), [["lr=0.1"]], 0)
+
+
 def test_what_is_no_launcher_or_none_of_its_keys_is_refused():
     for words, line in (
         (["hydra.launcher._target_=os.system"], "hydra.launcher=os.system: no launcher"),

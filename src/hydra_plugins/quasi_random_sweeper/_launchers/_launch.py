@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -28,19 +28,12 @@ from playbook.validation import show, unknown_key
 
 __all__ = ["Parallelism", "launch", "parallelism"]
 
-Block = Mapping[str, Any]
-"""`hydra.launcher` of a config."""
-
-_RUN: dict[str, Callable[[Sequence[Job], Block], list[JobReturn]]] = {
-    "hydra_joblib_launcher": _joblib.run,
-    "hydra_submitit_launcher": _submitit.run,
-    "hydra_ray_launcher": _ray.run,
+_LAUNCHERS: Mapping[str, Any] = {
+    "hydra_plugins.hydra_joblib_launcher.joblib_launcher": _joblib,
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher": _submitit,
+    "hydra_plugins.hydra_ray_launcher.ray_launcher": _ray,
 }
-_PARALLELISM: dict[str, Callable[[Block], Parallelism]] = {
-    "hydra_joblib_launcher": _joblib.parallelism,
-    "hydra_submitit_launcher": _submitit.parallelism,
-    "hydra_ray_launcher": _ray.parallelism,
-}
+"""By the module of Hydra's: `parallelism(block)` and `run(jobs, block)`, where `block` is `hydra.launcher`."""
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
@@ -51,8 +44,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_id
     Raises:
         KeyboardInterrupt, SystemExit: somebody wants it to end. No job is left running.
     """
-    run = _RUN.get(_plugin(type(launcher).__module__))
-    if run is None:  # in this process, where a trial sees to signals itself; or a launcher that we do not know
+    ours = _LAUNCHERS.get(type(launcher).__module__)
+    if ours is None:  # in this process, where a trial sees to signals itself; or a launcher that we do not know
         return list(launcher.launch(job_overrides, initial_job_idx=initial_job_idx))
     jobs = [
         Job(
@@ -61,7 +54,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_id
         for number, words in enumerate(job_overrides, start=initial_job_idx)
     ]
     with _sigterm_as_exit():
-        return run(jobs, _plain(launcher.config.hydra.launcher))
+        ends: list[JobReturn] = ours.run(jobs, _plain(launcher.config.hydra.launcher))
+        return ends
 
 
 def parallelism(launcher: Any) -> Parallelism:
@@ -78,15 +72,11 @@ def parallelism(launcher: Any) -> Parallelism:
     for key in block:
         if key not in known:
             raise InputError(unknown_key(f"hydra.launcher.{key}", [f"hydra.launcher.{name}" for name in known]))
-    read = _PARALLELISM.get(_plugin(target))
-    if read is None:  # Hydra's own runs one trial after the other; what another one does, it alone knows
+    ours = _LAUNCHERS.get(target.rpartition(".")[0])
+    if ours is None:  # Hydra's own runs one trial after the other; what another one does, it alone knows
         return Parallelism() if target.startswith("hydra._internal.") else Parallelism(None, elsewhere=True)
-    return read(block)
-
-
-def _plugin(path: str) -> str:
-    """`hydra_joblib_launcher`."""
-    return path.removeprefix("hydra_plugins.").partition(".")[0]
+    spread: Parallelism = ours.parallelism(block)
+    return spread
 
 
 def _plain(block: Any) -> dict[str, Any]:
