@@ -14,8 +14,8 @@ import polars as pl
 
 CHECKOUT = Path(__file__).parents[2]
 N_TRIALS = 3
-MAX_STEPS = 16000
-SECONDS = 240
+MAX_STEPS = 6000
+SECONDS = 600
 """Longer than anything here takes."""
 WORDS = (
     "lr=tag(log,interval(0.001,0.1))",
