@@ -129,11 +129,17 @@ class Cluster:
         """Send a signal to a job's processes."""
         self._tell("scancel", f"--signal={name}", job)
 
+    def submit(self, command: str, *words: str) -> str:
+        """A job of a shell; its number."""
+        return self._tell("sbatch", "--parsable", "--output=/dev/null", f"--wrap={command}", *words).strip()
+
     def run_urgently(self, command: str) -> str:
         """A job on both CPUs that pushes those of `trials` off; its number."""
-        return self._tell(
-            "sbatch", "--parsable", "--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", f"--wrap={command}"
-        ).strip()
+        return self.submit(command, "--partition=urgent", "--cpus-per-task=2")
+
+    def suspend(self, job: str) -> None:
+        """Stop a job's processes, which can be continued."""
+        self._tell("scontrol", "suspend", job)
 
     def start_now(self, job: str) -> None:
         """A requeued job waits for two minutes, lest the node that it failed on fails it again; no other is touched."""

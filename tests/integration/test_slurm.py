@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from hydra_plugins.quasi_random_sweeper._launchers._submitit import Queue
 from integration.slurm import Cluster
 from integration.study import N_TRIALS, Study, assert_same, wait_until
 
@@ -35,6 +36,18 @@ def test_a_study_of_more_trials_than_an_array_may_have(slurm: Cluster, tmp_path)
     jobs = [path.name.split("_") for path in (study.folder / ".submitit").glob("[0-9]*_[0-9]*")]
     arrays = {array: sorted(index for of, index in jobs if of == array) for array, _ in jobs}
     assert sorted(arrays.values()) == [["0", "1"], ["0", "1", "2"]]
+
+
+def test_a_suspended_job_has_not_ended(slurm: Cluster, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    job = slurm.submit("sleep 600")
+    wait_until(lambda: slurm.jobs()[job] == "RUNNING")
+    slurm.suspend(job)
+    queue = Queue()
+    assert queue.ask()[job] == "SUSPENDED"
+    assert not queue.has_ended(job)
+    slurm.signal(job, "KILL")
+    wait_until(lambda: queue.has_ended(job))
 
 
 @pytest.fixture(scope="module")
