@@ -191,6 +191,7 @@ class Trials:
         Where a run ends before it is killed, the chain begins again in a new folder.
         """
         draw = random.Random(f"{seed} {self.setting.name} {what}")
+        seconds = self.seconds
         kills: Counter[str] = Counter()
         faults: list[str] = []
         start = self.driver.run_process if real else self.driver.run
@@ -198,8 +199,11 @@ class Trials:
             folder = self.place / f"{what} {attempt}"
             ended = Ended(KILLED, "", 0.0)
             while kills.total() < count and ended.code == KILLED:
-                ended = start(self.words, folder, kill_after=draw.uniform(0, self.seconds * (1 - self._done(folder))))
+                is_new = not folder.exists()
+                ended = start(self.words, folder, kill_after=draw.uniform(0, seconds * (1 - self._done(folder))))
                 kills.update(["a random moment"] if ended.code == KILLED else [])
+                if ended.code == 0 and is_new:  # the twin may have been slow, on a machine that others use
+                    seconds = min(seconds, ended.trained)
                 if ended.code not in (KILLED, 0):
                     faults.append(f"after a kill, exit code {ended.code}: {ended.output.strip()[-300:]}")
             outcome = self._finish(folder, what, kills, faults)
