@@ -60,7 +60,7 @@ def test_a_row_torn_by_a_crash_is_left_out(plain):
 def test_a_damaged_file_is_named(plain):
     path = plain.folder(2) / EVALS
     path.write_text("step,metric,value\nten,val/error,0.1\n")
-    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read as evaluations"):
+    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read as evals"):
         plain.curves()
 
 
