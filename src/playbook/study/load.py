@@ -12,7 +12,7 @@ import polars as pl
 from playbook.errors import InputError, one_line
 from playbook.run_files import EVALS, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
-from playbook.study.refusals import refuse_foreign_trials
+from playbook.study.refusals import refuse_foreign_trials, refuse_other_objective
 from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
 
@@ -51,7 +51,9 @@ class StudyRecord:
         """
         trials = self.design.trials(self.file.n_trials)
         refuse_foreign_trials(self.path, self.design, trials)
-        return tuple(outcomes(self.path, trials))
+        ended = tuple(outcomes(self.path, trials))
+        refuse_other_objective(self.path, self.design.objective, ended)
+        return ended
 
     @cached_property
     def trials(self) -> pl.DataFrame:

@@ -109,7 +109,7 @@ class _StudyBlock(BaseModel):
 
     model_config = STRICT
 
-    name: Annotated[str, Field(pattern="^[^/]+$")]
+    name: str
     goal: str
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     points: str = "per_arm"

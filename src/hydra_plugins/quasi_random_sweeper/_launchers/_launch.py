@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -43,8 +44,12 @@ _PARALLELISM: dict[str, Callable[[Block], Parallelism]] = {
 }
 
 
-def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+def launch(
+    launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, devices: int = 1
+) -> list[JobReturn]:
     """Run the jobs with these overrides to their ends, of which each has one: `FAILED` where its process died.
+
+    A job takes so many `devices`, where there are any.
 
     The exception of a job that failed, or what is known of its death, is in `_return_value`.
 
@@ -52,6 +57,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_id
         KeyboardInterrupt, SystemExit: somebody wants it to end. No job is left running.
     """
     run = _RUN.get(_plugin(type(launcher).__module__))
+    if run is _submitit.run:
+        run = partial(_submitit.run, devices=devices)
     if run is None:  # in this process, where a trial sees to signals itself; or a launcher that we do not know
         return list(launcher.launch(job_overrides, initial_job_idx=initial_job_idx))
     jobs = [
