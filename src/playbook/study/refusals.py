@@ -14,7 +14,7 @@ from typing import Any
 from playbook.config import difference, flatten, identity, read_config
 from playbook.errors import InputError
 from playbook.lock import LOCK
-from playbook.run_files import CONFIG, RESULT, STEPS
+from playbook.run_files import CONFIG
 from playbook.study.design import Design, Objective, Trial
 from playbook.study.overrides import sweep_override
 from playbook.study.space import Dimension, Float, Int, Value
@@ -68,11 +68,6 @@ def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial])
     for trial in trials:
         path = folder / trial.folder / CONFIG
         if not path.exists():
-            if all((path.with_name(name)).exists() for name in (STEPS, RESULT)):  # which a job of another app has not
-                raise InputError(
-                    f"{path} is missing, and with it which trial this is; put it back, or remove {path.parent} to have"
-                    " the trial run again"
-                )
             continue
         there = identity(read_config(path))
         asked = {**design.fixed, **_fixed_with(design, trial.settings), **trial.settings}

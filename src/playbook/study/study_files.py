@@ -25,7 +25,7 @@ import yaml
 from pydantic import BaseModel, Field, PositiveInt
 
 from playbook.errors import InputError, one_line
-from playbook.run_files import CRASHES, RESULT, Result, read_result, replace_file
+from playbook.run_files import CONFIG, CRASHES, RESULT, Result, read_result, replace_file
 from playbook.study.design import LARGEST_STUDY, Design, Trial
 from playbook.study.overrides import refuse_contradictions
 from playbook.study.space import Value
@@ -173,13 +173,15 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     """How a trial of the study in `folder` ended; None while it has not.
 
     Raises:
-        InputError: its `result.json` is damaged.
+        InputError: its `result.json` is damaged, or nothing says which trial the result is of.
     """
     own = folder / trial.folder
     try:
         result = read_result(own)
         if result is not None and not is_whole(result):
             raise InputError(f"{own / RESULT} is not a result (status {result.status}, objective {result.objective})")
+        if result is not None and result.tables is not None and not (own / CONFIG).exists():  # which other apps lack
+            raise InputError(f"{own / CONFIG} is missing, and with it which trial this is")
     except (InputError, OSError) as error:
         said = str(error).removesuffix("; overwrite=true runs the trial again")  # which is for a run on its own
         raise InputError(f"{said}; remove {own} to have the trial run again") from None
