@@ -157,7 +157,13 @@ def test_a_study_file_of_another_metric_than_its_trials_is_found_out(here: Path,
 def test_a_trial_without_its_config_is_found_out(here: Path, quick: None) -> None:
     words = ("lr=0.1,0.2", "study.name=a", *SHORT)
     study = playbook.run_study(*words, quiet=True)
-    (study.path / "trial_00001" / "config.yaml").unlink()
+    path = study.path / "trial_00001" / "config.yaml"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(
+        InputError, match=r"config\.yaml .*; put it back, or remove .*trial_00001 to have the trial run"
+    ):
+        playbook.load_study(study.path).trials  # noqa: B018
+    path.unlink()
     with pytest.raises(InputError, match=r"trial_00001/config\.yaml is missing"):
         playbook.load_study(study.path).trials  # noqa: B018
     with pytest.raises(InputError, match=r"trial_00001/config\.yaml is missing"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from playbook.config import difference, flatten, identity, read_config
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.lock import LOCK
 from playbook.run_files import CONFIG
 from playbook.study.design import Design, Objective, Trial
@@ -69,7 +69,11 @@ def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial])
         path = folder / trial.folder / CONFIG
         if not path.exists():
             continue
-        there = identity(read_config(path))
+        try:
+            there = identity(read_config(path))
+        except InputError as error:
+            said = f"{one_line(error)}; put it back, or remove {path.parent} to have the trial run again"
+            raise InputError(said) from None
         asked = {**design.fixed, **_fixed_with(design, trial.settings), **trial.settings}
         both = there.keys() & asked.keys()  # a group such as `optimizer` is no key of a config
         wrong = [key for key in both if there[key] != asked[key] and _as_read(there[key]) != _as_read(asked[key])]
