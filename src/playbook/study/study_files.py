@@ -16,24 +16,25 @@ import json
 import math
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
 from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG, CRASHES, RESULT, Result, read_result, replace_file
 from playbook.study.design import LARGEST_STUDY, Design, Trial
 from playbook.study.overrides import refuse_contradictions
 from playbook.study.space import Value
-from playbook.validation import STRICT, validate
+from playbook.validation import STRICT, show, validate
 
 STUDY = "study.yaml"
 TRIALS = "trials.csv"
 DATABASE = "optuna.db"
+_RESULT = TypeAdapter(Result)
 TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
 
 
@@ -178,8 +179,8 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     own = folder / trial.folder
     try:
         result = read_result(own)
-        if result is not None and not is_whole(result):
-            raise InputError(f"{own / RESULT} is not a result (status {result.status}, objective {result.objective})")
+        if result is not None and (fault := fault_in(result)):
+            raise InputError(f"{own / RESULT} is not a result ({fault})")
         if result is not None and result.tables is not None and not (own / CONFIG).exists():  # which other apps lack
             raise InputError(f"{own / CONFIG} is missing, and with it which trial this is")
     except (InputError, OSError) as error:
@@ -191,11 +192,16 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     return None if crash is None else Outcome(trial, "crashed", crash=crash)
 
 
-def is_whole(result: Result) -> bool:
-    """Whether a file that anybody may have written says what a study asks of it."""
-    if result.status == "complete":
-        return isinstance(result.objective, (int, float)) and math.isfinite(result.objective)
-    return result.status == "infeasible"
+def fault_in(result: Result) -> str:
+    """What a file that anybody may have written does not say as a study asks of it; empty where all is well."""
+    try:
+        _RESULT.validate_json(json.dumps(asdict(result)), strict=True)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {show(fault['input'])[:100]}"
+    if result.status == "complete" and not (result.objective is not None and math.isfinite(result.objective)):
+        return f"status complete, objective {show(result.objective)}"
+    return ""
 
 
 def outcomes(folder: Path, trials: Iterable[Trial]) -> list[Outcome]:
