@@ -15,7 +15,6 @@ import polars as pl
 from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG, RESULT
 from playbook.study.design import folder_name
-from playbook.study.load import StudyRecord
 from playbook.study.ranking import ranked
 from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
 
@@ -127,7 +126,11 @@ def _trials(folder: Path, study: StudyFile) -> pl.DataFrame | None:
     table = read_trials(folder) if (folder / TRIALS).exists() else None
     known = 0 if table is None or "status" not in table.columns else len(table.filter(pl.col("status") != "crashed"))
     ended = sum(1 for _ in folder.glob(f"trial_*/{RESULT}"))
-    return StudyRecord(folder, study).trials if ended > known else table
+    if ended <= known:
+        return table
+    from playbook.study.load import StudyRecord  # Hydra
+
+    return StudyRecord(folder, study).trials
 
 
 def _command(study: StudyFile, number: int, folder: Path) -> str:
