@@ -88,6 +88,7 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("logger=csv", ["logger=csv", "logger=none", "logger=wandb"]),
     ("experiment=nope", ["experiment=nope", "there is no such option"]),
     ("model=null", ["model", "null"]),
+    ("hydra/launcher=null", ["hydra/launcher=null", "the name of an option"]),
     ("trainer=null", ["trainer", "null"]),
     ("~model", ["model", "model=<option>"]),
     # Words that are no overrides.

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from playbook.composition import CONFIG_DIR, SCRIPT_CONFIG_DIR, explain
 from playbook.errors import CrashError, InputError, exit_with, short_traceback
 
-_OPEN_BLOCK_OF_A_STUDY = r"^(?=study\.(roles|scientific|nuisance|repeat)[.=])"
+_OPEN_BLOCK_OF_A_STUDY = r"^(?=study\.(roles|scientific|cases|nuisance|repeat)[.=])"
 """Overrides of these get the ++ that Hydra asks for where a key is new."""
 _NO_PLAIN_NAME = r"^(study\.name=)(\d[\d_.eE+-]*|[\w.-]+[+=][\w.+=-]*)$"
 """A study's name that Hydra would take for a number, as 2026_11_20 for 20261120, or not take: it gets quotes."""
@@ -208,5 +208,6 @@ def _refuse_overrides(overrides: Sequence[str], multirun: bool) -> None:
             if override.is_sweep_override():  # model=mlp,cnn with -m
                 continue
             group = override.key_or_group
-            if (Path(CONFIG_DIR) / group).is_dir() and not isinstance(override.value(), (str, list)):
+            is_group = group.startswith("hydra/") or (Path(CONFIG_DIR) / group).is_dir()
+            if is_group and not isinstance(override.value(), (str, list)):
                 raise InputError(f"{word}: type key=value, for a group the name of an option, or leave it out")

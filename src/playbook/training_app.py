@@ -32,6 +32,9 @@ TIMING_SECONDS = 30.0
 class TrainingApp(App):
     """`python train.py -m`."""
 
+    def __init__(self) -> None:
+        self._fingerprints: dict[str, str] = {}  # of data, which are looked at once a call
+
     def plain_config(self, cfg: DictConfig) -> dict[str, Any]:
         if cfg.overwrite:
             raise InputError(
@@ -55,7 +58,7 @@ class TrainingApp(App):
     def environment(self, plain: Mapping[str, Any]) -> Mapping[str, Any] | None:
         from playbook.training.expected import expected_environment  # torch: where a trial of this config was found
 
-        return expected_environment(load_config(plain))
+        return expected_environment(load_config(plain), self._fingerprints)
 
     def default_name(self, cfg: DictConfig, varied: Sequence[str]) -> str:
         packaged = str(cfg.hydra.runtime.choices.study)

@@ -14,11 +14,15 @@ from rich.console import Console
 from hydra_plugins.quasi_random_sweeper.quasi_random_sweeper import StudyKeys
 from playbook.errors import InputError
 from playbook.run_files import Result, write_result
+from playbook.study import progress
 from playbook.study.app import App
 from playbook.study.budget import Budget
 from playbook.study.config import CommandLine, StudyConfig, read_study_config
-from playbook.study.design import Objective, Trial
+from playbook.study.design import Design, Objective, Trial
+from playbook.study.ledger import Ledger
+from playbook.study.progress import Watch
 from playbook.study.session import SMALL_STUDY, Program, StudySession, open_study
+from playbook.study.space import Float
 from playbook.study.study_files import STUDY, Outcome, read_study
 
 HOUR = 3600.0
@@ -384,3 +388,18 @@ def test_one_line_for_a_budget_that_is_none(door: Door) -> None:
     assert done.err.startswith("error: study.budget_hours=-1: allowed is a finite number > 0")
     assert len(done.err.splitlines()) == 1
     assert done.left_behind == []
+
+
+@pytest.mark.parametrize(("budget_hours", "left"), [(None, "0:00:40"), (5.0, "0:00:15"), (2.0, "–")])
+def test_the_time_left_is_that_of_the_trials_that_the_budget_lets_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget_hours: float | None, left: str
+) -> None:
+    """Two trials of an hour each have ended, in ten seconds of this clock."""
+    design = Design("s", nuisance={"lr": Float(0.1, 0.2)})
+    ledger = Ledger(tmp_path, design, design.trials(10), None)
+    watch = Watch(ledger, design.trials(10), 10, budget_hours=budget_hours, quiet=True)
+    watch.__enter__()
+    watch._stop.set()
+    ledger.outcomes |= {each.trial.number: each for each in outcomes(1, 1)}
+    monkeypatch.setattr(progress.time, "monotonic", lambda: watch._began + 10)
+    assert dict(watch._fields())["Time left"] == left

@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +98,7 @@ SWEEP = """
 import os, signal, sys, time
 import polars  # as in a sweep: its handler of SIGINT restarts a wait for a lock
 from pathlib import Path
+from types import SimpleNamespace
 from functools import partial
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
 
@@ -389,11 +391,20 @@ def test_what_is_no_launcher_or_none_of_its_keys_is_refused():
             ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=2"],
             Parallelism(max(1, cpu_count() // 2), 2, True),
         ),
-        (["hydra/launcher=submitit_local", "hydra.launcher.gpus_per_node=1"], Parallelism(1, 1, True)),
+        (
+            ["hydra/launcher=submitit_local", "hydra.launcher.gpus_per_node=4"],
+            Parallelism(cpu_count(), 1, True, num_devices=4),
+        ),
     ],
 )
 def test_how_many_trials_run_at_a_time_and_with_how_many_cpus(words, expected):
     assert parallelism(compose_config("train", words).hydra.launcher) == expected
+
+
+@pytest.mark.parametrize(("devices", "workers"), [(0, 16), (1, 4), (2, 2), (3, 1), (8, 1)])
+def test_trials_of_several_devices_are_fewer_at_a_time(devices, workers):
+    assert Parallelism(16, 1, True, num_devices=4).of_trials(devices).workers == workers
+    assert Parallelism(16, 1, True).of_trials(devices).workers == 16
 
 
 @pytest.mark.parametrize(
@@ -410,6 +421,30 @@ def test_parallelism_of_ray(monkeypatch, init, remote, expected):
     """Without Ray's plugin, which is not always installed."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert _ray.parallelism({"ray": {"init": init, "remote": remote}}) == expected
+
+
+@pytest.mark.parametrize(
+    ("init", "remote", "said"),
+    [
+        ({"num_cpuz": 1}, {}, "ray.init.num_cpuz: there is no such key; did you mean hydra.launcher.ray.init.num_cpus"),
+        ({"num_cpus": "x"}, {}, "ray.init.num_cpus=x: allowed is a number"),
+        ({}, {"num_cpuz": 1}, "ray.remote={'num_cpuz': 1}: Invalid option"),
+    ],
+)
+def test_what_ray_does_not_have_is_refused_before_anything_is_written(monkeypatch, init, remote, said):
+    def ray_init(address=None, *, num_cpus=None, **kwargs):
+        raise AssertionError
+
+    def ray_remote(*, max_retries, num_cpus=1, **unknown):
+        if unknown:
+            raise ValueError("Invalid option")
+        return lambda work: work
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=ray_init, remote=ray_remote))
+    with pytest.raises(InputError) as refused:
+        _ray.parallelism({"ray": {"init": init, "remote": remote}})
+    assert said in str(refused.value)
+    assert _ray.parallelism({"ray": {"init": {"num_cpus": 4, "_temp_dir": "/tmp"}, "remote": {}}}).workers == 4
 
 
 def test_joblib_of_hydra_1_4_gives_its_workers_threads():

@@ -1,5 +1,6 @@
 """A study read back says what its trials' folders hold."""
 
+import json
 import math
 import subprocess
 import sys
@@ -60,8 +61,23 @@ def test_a_row_torn_by_a_crash_is_left_out(plain):
 def test_a_damaged_file_is_named(plain):
     path = plain.folder(2) / EVALS
     path.write_text("step,metric,value\nten,val/error,0.1\n")
-    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read as evaluations"):
+    with pytest.raises(InputError, match=r"trial_00002.evals\.csv cannot be read as evals"):
         plain.curves()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("seed", "x"), ("best_step", "x"), ("final_objective", "x"), ("reason", 3), ("steps", "x")),
+        *(("seconds", None), ("metrics", [1]), ("environment", 3), ("chance", "x"), ("objective", "x")),
+    ],
+)
+def test_a_result_with_another_kind_of_value_is_one_line(plain, key, value):
+    path = plain.folder(0) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(InputError, match=rf"json is not a result \({key}.*remove .*trial_00000 to have") as refused:
+        playbook.load_study(plain.path).trials  # noqa: B018
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\x00\x07\n" * 500, b"step,loss\n0,high\n"])

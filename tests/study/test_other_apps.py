@@ -68,6 +68,7 @@ def test_what_the_playbook_forbids_to_trials_of_ours_is_other_apps_own_business(
     done = python("app.py", *words, roles, folder=app)
     assert done.returncode == 0, done.stderr
     assert "4 of 4 trials done" in done.stdout
+    assert "at step" not in done.stdout
     assert "lr" not in done.stdout.split()  # of which this app has none
 
 

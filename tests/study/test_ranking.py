@@ -3,8 +3,12 @@
 import polars as pl
 import pytest
 
-from playbook.study.design import Objective
+from playbook.run_files import Result
+from playbook.study.design import Design, Objective
+from playbook.study.ledger import Ledger
 from playbook.study.ranking import ranked
+from playbook.study.space import Choice
+from playbook.study.study_files import Outcome
 
 TRIALS = pl.DataFrame(
     {
@@ -34,3 +38,21 @@ def test_a_crashed_repeat_does_not_count():
 
 def test_where_nothing_is_repeated_the_best_trial_is_the_best():
     assert ranked(TRIALS, Objective("val/error"))["trial"].to_list() == [6, 0, 4, 3, 5, 2, 1]
+
+
+@pytest.mark.parametrize(("repeat", "best"), [("seed", 3), (None, 0)])
+def test_what_the_terminal_calls_best_is_the_first_of_the_ranking(tmp_path, repeat, best):
+    values = {"lr": Choice((0.1, 0.2)), "seed": Choice((0, 1, 2))}
+    design = Design(
+        "s",
+        nuisance={key: each for key, each in values.items() if key != repeat},
+        repeat={key: each for key, each in values.items() if key == repeat},
+    )
+    trials = design.trials(6)
+    ledger = Ledger(tmp_path, design, trials, None)
+    for trial in trials:
+        objective = TRIALS.filter(lr=trial.settings["lr"], seed=trial.settings["seed"])["objective"].item()
+        result = Result("complete", objective, 1, objective, 1, 1.0, {}, 0, "val/error", "min")
+        ledger.outcomes[trial.number] = Outcome(trial, "complete", result)
+    chosen = ledger.best.trial.settings
+    assert chosen == {"lr": TRIALS["lr"][best], "seed": TRIALS["seed"][best]}

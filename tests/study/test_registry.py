@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from ended_study import PLAIN, begin, end
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
@@ -20,7 +21,7 @@ from playbook.report.registry import registry_listing, registry_page
 from playbook.study.design import Design, Objective
 from playbook.study.registry import read_registry
 from playbook.study.space import Choice, Float
-from playbook.study.study_files import StudyFile, write_study
+from playbook.study.study_files import StudyFile, write_study, write_trials
 
 ROOT = Path(__file__).parents[2]
 LR = Float(1e-4, 1.0, "log")
@@ -54,6 +55,19 @@ def studies(tmp_path):
     write(root / "second", second, rows, n_trials=2, created="2026-11-21T09:00:00+00:00", command="python fit.py -m")
     write(root / "third", Design("third", nuisance={"lr": LR}), created="2026-11-19T09:00:00+00:00")
     return root
+
+
+@pytest.mark.parametrize("kept_lines", [0, 1, 3])
+def test_trials_that_the_table_has_lost_are_read_from_their_folders(tmp_path, kept_lines):
+    folder = tmp_path / "plain"
+    trials = begin(folder, PLAIN, 6)
+    write_trials(folder, PLAIN, end(folder, PLAIN, trials))
+    (whole,) = read_registry(tmp_path).entries
+    assert whole.complete + whole.infeasible == 6
+    table = folder / "trials.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:kept_lines])) if kept_lines else table.unlink()
+    assert read_registry(tmp_path).entries == (whole,)
 
 
 def test_a_row_a_study_newest_first(studies):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -18,6 +19,7 @@ import playbook.training
 from playbook.errors import CrashError, InputError
 from playbook.study.config import StudyConfig
 from playbook.study.design import Design, Objective
+from playbook.study.refusals import with_name
 from playbook.study.space import Choice, Float
 
 SHORT = ("logger=none", "max_steps=10", "eval_every=5", "trainer.num_threads=1", "trainer.device=cpu", "model.width=8")
@@ -115,6 +117,65 @@ def test_an_added_arm_is_all_that_is_trained(here: Path, quick: None, trained: l
     assert [study.trials["optimizer"][number] for number in (2, 5)] == ["nadam", "nadam"]
     playbook.run_study(*three, "output_root=anew", quiet=True)
     assert table("three") == table("three", "anew")
+
+
+@pytest.mark.parametrize(
+    ("command", "study_key", "renamed"),
+    [
+        ("python train.py -m study.name=a lr=1,2", "study", "python train.py -m study.name=a-2 lr=1,2"),
+        ("python train.py -m study=mine lr=1,2", "study", "python train.py -m study=mine lr=1,2 study.name=a-2"),
+        ("python app.py -m ++b.study.name=a x=1,2", "b.study", "python app.py -m ++b.study.name=a-2 x=1,2"),
+        ("python app.py -m x=1,2", "b.study", "python app.py -m x=1,2 ++b.study.name=a-2"),
+    ],
+)
+def test_a_command_for_a_study_of_another_name(command: str, study_key: str, renamed: str) -> None:
+    assert with_name(command, study_key, "a-2") == renamed
+
+
+def test_an_arm_for_a_study_of_the_same_name_comes_with_its_command(
+    door: Door, here: Path, quick: None, trained: list[Path]
+) -> None:
+    words = ("-m", "study.roles.optimizer=scientific", "study.name=a", LR, *SHORT)
+    assert door(*words, "optimizer=sgd,adam", "study.n_trials=2").code == 0
+    trained.clear()
+    line = door(*words, "optimizer=sgd,adam,nadam", "study.n_trials=3").line
+    command = line.rpartition("shares with this one: ")[2]
+    assert "study.name=a-2" in command
+    assert door(*shlex.split(command)[2:]).code == 0
+    assert [path.parts[-2:] for path in trained] == [("a-2", "trial_00002")]
+
+
+def test_a_study_file_of_another_metric_than_its_trials_is_found_out(here: Path, quick: None) -> None:
+    study = playbook.run_study("lr=0.1,0.2", "study.name=a", *SHORT, quiet=True)
+    path = study.path / "study.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("  metric: val/error\n", "  metric: val/loss\n"))
+    with pytest.raises(InputError, match=r"trial_00000 was judged by val/error \(min\).*says val/loss \(min\)"):
+        playbook.load_study(study.path).trials  # noqa: B018
+
+
+def test_a_trial_without_its_config_is_found_out(here: Path, quick: None) -> None:
+    words = ("lr=0.1,0.2", "study.name=a", *SHORT)
+    study = playbook.run_study(*words, quiet=True)
+    path = study.path / "trial_00001" / "config.yaml"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(
+        InputError, match=r"config\.yaml .*; put it back, or remove .*trial_00001 to have the trial run"
+    ):
+        playbook.load_study(study.path).trials  # noqa: B018
+    path.unlink()
+    with pytest.raises(InputError, match=r"trial_00001/config\.yaml is missing"):
+        playbook.load_study(study.path).trials  # noqa: B018
+    with pytest.raises(InputError, match=r"trial_00001/config\.yaml is missing"):
+        playbook.run_study(*words, quiet=True)
+
+
+def test_rows_that_are_missing_are_found_out(here: Path, quick: None) -> None:
+    study = playbook.run_study("lr=0.1,0.2", "study.name=a", *SHORT, quiet=True)
+    path = study.path / "trial_00001" / "evals.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
+    with pytest.raises(InputError, match=r"trial_00001/evals\.csv: rows are missing"):
+        playbook.load_study(study.path).findings()
 
 
 def test_added_seeds_are_all_that_is_trained(

@@ -59,6 +59,12 @@ def test_a_sweep_on_the_command_line_replaces_the_range_of_a_case_and_leaves_its
             "study.conditional[0].when.optimizer: the cases differ in optimizer",
         ),
         ({"n_trials": 10**9}, {}, set(), "study.n_trials=1000000000: allowed is"),
+        (
+            {"conditional": [{"when": {"optimizer": "adam"}, "space": {"lr": [1, 2]}}]},
+            {},
+            set(),
+            "study.conditional: none of its conditions holds here (optimizer=sgd); add one to the study's file",
+        ),
     ],
 )
 def test_what_contradicts_the_cases_is_one_line(block, sweeps, overrides, line):

@@ -34,24 +34,49 @@ def edited(folder, **changes):
             {"overrides": ["model._target_=os.system"], "fixed": {"model._target_": "playbook.models.MLP"}},
             "overrides: model._target_=os.system: the study's trials have model._target_=playbook.models.MLP",
         ),
-        ({"n_trials": 10**9}, "n_trials: 1000000000: allowed is 1 to 100000"),
-        ({"n_trials": 0}, "n_trials: 0: allowed is 1 to 100000"),
-        ({"name": 7}, "name: 7: a text is needed"),
-        ({"caveats": [{"torch": 1}]}, "caveats: a list of texts is needed"),
-        ({"caveats": {"torch": "1"}}, "caveats: a list of texts is needed"),
-        ({"overrides": [5, None]}, "overrides: a list of texts is needed"),
-        ({"overrides": "lr=1"}, "overrides: a list of texts is needed"),
-        ({"goal": {"x": 1}}, "goal: {'x': 1}: a text is needed"),
-        ({"objective": {"metric": 3, "mode": "min"}}, "objective.metric: 3: a text is needed"),
-        ({"objective": {"metric": "val/error", "mode": "less"}}, "objective.mode: less: allowed are min, max"),
-        ({"seed": "x"}, "seed: x: a whole number is needed"),
+        ({"n_trials": 10**9}, "n_trials=1000000000: allowed is a whole number >= 1 and <= 100000"),
+        ({"n_trials": 0}, "n_trials=0: allowed is a whole number >= 1"),
+        ({"n_trials": True}, "n_trials=true: allowed is a whole number"),
+        ({"n_trials": 2.7}, "n_trials=2.7: allowed is a whole number"),
+        ({"n_trails": 7}, "n_trails=7: there is no such key; did you mean n_trials?"),
+        ({"n_trials": 3, "nuisance": {"lr": [0.1, 0.2]}}, "n_trials=3: the space has 2 different trials"),
+        ({"budget_hours": -1}, "budget_hours=-1: allowed is a finite number > 0 or null"),
+        ({"name": 7}, "name=7: allowed is text"),
+        ({"caveats": [{"torch": 1}]}, "caveats[0]={'torch': 1}: allowed is a list of text"),
+        ({"caveats": {"torch": "1"}}, "caveats={'torch': '1'}: allowed is a list of text"),
+        ({"overrides": [5, None]}, "overrides[0]=5: allowed is a list of text"),
+        ({"overrides": "lr=1"}, "overrides=lr=1: allowed is a list of text"),
+        ({"goal": {"x": 1}}, "goal={'x': 1}: allowed is text"),
+        ({"objective": {"metric": 3, "mode": "min"}}, "objective.metric=3: allowed is text"),
+        ({"objective": {"metric": "val/error", "mode": "less"}}, "objective.mode=less: allowed is one of min, max"),
+        ({"objective": ["val/error"]}, "objective=['val/error']: allowed is a block of keys"),
+        ({"seed": "x"}, "seed=x: allowed is a whole number"),
+        ({"seed": -1}, "seed=-1: allowed is a whole number >= 0"),
         ({"points": "own"}, "points=own: allowed is one of shared, per_arm"),
+        ({"nuisance": ["lr"]}, "nuisance=['lr']: allowed is a block of keys"),
+        ({"nuisance": {3: [1, 2]}}, "nuisance"),
+        ({"trials": [1, 2], "nuisance": {}}, "trials[0]=1: allowed is a list of a block of keys"),
+        ({"trials": {"lr": 1}, "nuisance": {}}, "trials={'lr': 1}: allowed is a list of a block of keys"),
+        ({"conditional": [3]}, "conditional[0]=3: allowed is a list"),
+        ({"conditional": [{"when": {"optimizer": "adam"}, "space": {}}]}, "conditional[0]=adam: allowed is a list"),
+        ({"fixed": None}, "fixed=null: allowed is a block of keys"),
+        ({"fixed_in": {"optimizer=adam": 3}}, "fixed_in=3: allowed is a block of keys"),
+        ({"environment": "torch"}, "environment=torch: allowed is a block of keys"),
+        ({"command": ["rm"]}, "command=['rm']: allowed is text"),
     ],
 )
 def test_what_no_command_could_have_written_is_one_line(folder, changes, said):
     with pytest.raises(InputError) as refused:
         read_study(edited(folder, **changes))
     assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "3", "[a]", "{a: [", "&a [*a]", "[" * 5000, "!!python/object/apply:os.getcwd []"])
+def test_what_is_no_block_of_keys_is_one_line(folder, text):
+    (folder / STUDY).write_text(text)
+    with pytest.raises(InputError, match="cannot be read as a study") as refused:
+        read_study(folder)
     assert "\n" not in str(refused.value)
 
 

@@ -190,6 +190,14 @@ def test_trials_of_one_process_read_a_changed_file_again(trial_config, tmp_path)
     assert not torch.equal(second.train.targets, first.train.targets)
 
 
+def test_trials_of_one_process_notice_a_changed_file_of_a_source_without_a_fingerprint(trial_config, tmp_path):
+    block = {"_target_": f"{HERE}InAFolder", "root": str(fill(tmp_path / "a", 0))}
+    config = with_data(trial_config(), **block)
+    first = load_data(config.data, reuse=True)
+    fill(tmp_path / "a", 1)
+    assert load_data(config.data, reuse=True).fingerprint != first.fingerprint
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_noise_in_a_data_set_does_not_disturb_a_resumed_run(trial_config, tmp_path, num_workers):
     block = {"_target_": f"{HERE}InAFolder", "root": str(fill(tmp_path / "a", 0)), "noise": 1.0}

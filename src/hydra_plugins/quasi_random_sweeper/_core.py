@@ -120,7 +120,7 @@ class StudySweep:
                 called.command,
                 called.checkout,
                 self._study_key,
-                self._parallelism.workers,
+                self._parallelism.of_trials(self._app.num_devices(self._composer.plain(overrides))).workers,
                 self._parallelism.cpus_per_trial,
                 self._parallelism.elsewhere,
             )
@@ -171,7 +171,7 @@ class StudySweep:
         )
         place = as_override("hydra.sweep.dir", str(session.folder))
         jobs = [[*session.overrides(trial), place, as_override("hydra.sweep.subdir", trial.folder)] for trial in trials]
-        return [_exception(end) for end in launch(launcher, jobs, trials[0].number)]
+        return [_exception(end) for end in launch(launcher, jobs, trials[0].number, devices)]
 
     def _absolute_if_jobs_change_directory(self, folder: Path) -> Path:
         """A job that changes the directory would otherwise move the study under the eyes of whoever watches it."""

@@ -18,8 +18,7 @@ def settings(tables: Tables, arm: str) -> pl.DataFrame:
 
     `_mean` is null where a repeat did not train; a crash does not count. `_trial` is the repeat nearest to the mean.
     """
-    trials = comparable(tables.of_arm(arm))
-    keys = [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
+    trials, keys = _trials_and_keys(tables, arm)
     kept = (pl.col("status") == "complete") & pl.col("objective").is_finite()
     value = pl.when(kept).then("objective")
     mean = pl.when(value.is_not_null().all()).then(value.mean())
@@ -33,6 +32,24 @@ def settings(tables: Tables, arm: str) -> pl.DataFrame:
         )
         .drop("arm")
     )
+
+
+def setting_of_trials(tables: Tables, arm: str) -> pl.DataFrame:
+    """`trial` and `setting`, a number from 0 on: which setting each trial of an arm repeats; a crash does not count."""
+    trials, keys = _trials_and_keys(tables, arm)
+    if not tables.repeat:
+        return trials.select("trial").with_row_index("setting")
+    return trials.group_by("arm", *keys, maintain_order=True).agg("trial").with_row_index("setting").explode("trial")
+
+
+def noun(tables: Tables) -> str:
+    """What is counted where settings are."""
+    return "settings" if tables.repeat else "trials"
+
+
+def _trials_and_keys(tables: Tables, arm: str) -> tuple[pl.DataFrame, list[str]]:
+    trials = comparable(tables.of_arm(arm))
+    return trials, [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
 
 
 @computed_once

@@ -58,7 +58,8 @@ class Source(ABC):
         """Which data `load` gives for `train` and `val`, where that can be told without loading them.
 
         It is compared when a run is found again, finished or not. None, which needs no effort: it is taken from the
-        loaded splits (`fingerprint_of_splits`). For files that take long to load: `fingerprint_of_files`.
+        loaded splits (`fingerprint_of_splits`). For files that take long to load: `fingerprint_of_files`, with which
+        the trials of a process read them once.
         """
         return None
 

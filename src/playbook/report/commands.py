@@ -6,7 +6,6 @@ only, a list of trials) is written as a new study file beside the report, which 
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,12 @@ from playbook.analysis.finding import Finding, Remedy
 from playbook.errors import InputError
 from playbook.study.design import Conditional, Design
 from playbook.study.overrides import DEFAULT_PROGRAM, as_override, shell_line, sweep_override, trial_overrides
+from playbook.study.refusals import next_name
 from playbook.study.space import Dimension, Value
 
 N_TRIALS = "study.n_trials"
 DECAY_STEPS = "schedule.decay_steps"
 Changes = Mapping[str, Dimension | Value]
-_COUNTER = re.compile(r"(?P<stem>.+)-(?P<count>\d{1,3})")
-"""A longer number at the end of a name is no counter: an unnamed study is called by its fingerprint."""
 _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
 
 
@@ -188,11 +186,8 @@ class Commands:
     def _name(self, study: tuple[str, ...]) -> str:
         """`demo-2` for the first other study, `demo-3` for the next; the same one keeps its name."""
         if study not in self._names:
-            counter = _COUNTER.fullmatch(self.design.name)
-            stem, count = (counter["stem"], int(counter["count"])) if counter else (self.design.name, 1)
             used = set(self._names.values())
-            names = (f"{stem}-{number}" for number in itertools.count(count + 1))
-            self._names[study] = next(name for name in names if name not in used and not self.taken(name))
+            self._names[study] = next_name(self.design.name, lambda name: name in used or self.taken(name))
         return self._names[study]
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from playbook.config import NOT_PART_OF_A_TRIAL
-from playbook.study.design import ONLY_ARM, Arm, Design, Role
+from playbook.study.arm import Arm
+from playbook.study.design import ONLY_ARM, Design, Role
 from playbook.study.space import Choice, Dimension, Float
 from playbook.text import listed
 from playbook.validation import show

@@ -131,9 +131,11 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
     conditions = list(_conditions(conditional, spaces, given, trials_an_arm, in_cases))
     _take_in(spaces, roles, given.sweeps, (*everywhere, *(each.space for each in conditions)))
     if block.conditional and not block.trials and not any(spaces.values()) and not conditions and not cases:
+        asked = dict.fromkeys(key for each in block.conditional for key in each.when if key in given.settings)
+        here = ", ".join(f"{key}={show(given.settings[key])}" for key in asked)
         raise InputError(
-            "study.conditional: none of its conditions holds here; sweep the key yourself, such as"
-            " 'lr=tag(log,interval(1e-4,1.0))'"
+            f"study.conditional: none of its conditions holds here ({here}); add one to the study's file in conf/study,"
+            " or sweep the key yourself, such as 'lr=tag(log,interval(1e-4,1.0))'"
         )
     return Design(
         name=block.name or "",

@@ -26,12 +26,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-
 from playbook.errors import InputError
 from playbook.randomness import fold_in
 from playbook.renamed import with_current_names
-from playbook.study import halton
+from playbook.study.arm import Arm, product, values_of
 from playbook.study.space import Choice, Dimension, Int, Value, dimension, identity
 from playbook.validation import show
 
@@ -113,64 +111,6 @@ def folder_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One setting of the scientific hyperparameters, and the space that is searched there.
-
-    `space` has the nuisance hyperparameters, those that exist only here, and scientific ones that are continuous;
-    `repeats` the settings, of seeds, with which each point of the space is run; `seeds` those of the sequence, one for
-    each dimension of the space.
-    """
-
-    name: str
-    settings: Mapping[str, Value]
-    space: Mapping[str, Dimension]
-    repeats: tuple[Mapping[str, Value], ...] = ({},)
-    seeds: tuple[int, ...] = ()
-
-    @property
-    def size(self) -> int | None:
-        """How many different trials there are; None for a continuum."""
-        sizes = [each.size for each in self.space.values()]
-        return None if None in sizes else math.prod(each for each in sizes if each) * len(self.repeats)
-
-    def settings_at(self, indices: Sequence[int]) -> list[dict[str, Value]]:
-        """The settings of the arm's trials at `indices` (from 0)."""
-        if not indices:
-            return []
-        places = [index // len(self.repeats) for index in indices]
-        if self.size is None:
-            found = dict(zip(places, self._at(np.array(places)), strict=True))
-        else:
-            found = dict(enumerate(itertools.islice(self._first_visits(), max(places) + 1)))
-        return [
-            {**self.settings, **found[place], **self.repeats[index % len(self.repeats)]}
-            for place, index in zip(places, indices, strict=True)
-        ]
-
-    def _at(self, places: np.ndarray[Any, np.dtype[np.int64]]) -> list[dict[str, Value]]:
-        rows = halton.points(self.seeds, places, len(self.space))
-        return [{key: self.space[key].at(float(u)) for key, u in zip(self.space, row, strict=True)} for row in rows]
-
-    def _first_visits(self) -> Iterator[dict[str, Value]]:
-        """Every point of a finite space once, in the order in which the sequence first comes to it."""
-        assert self.size is not None
-        total = self.size // len(self.repeats)
-        seen = set()
-        chunk = 256
-        for start in range(0, 8 * max(total, chunk), chunk):
-            for point in self._at(np.arange(start, start + chunk)):
-                if (name := _identity(point)) not in seen:
-                    seen.add(name)
-                    yield point
-            if len(seen) == total:
-                return
-        for values in itertools.product(*(_values(each) for each in self.space.values())):  # a late few
-            point = dict(zip(self.space, values, strict=True))
-            if _identity(point) not in seen:
-                yield point
-
-
-@dataclass(frozen=True)
 class Design:
     """A study as it is designed; `study.yaml` holds it.
 
@@ -220,9 +160,9 @@ class Design:
         """Every setting of the finite scientific hyperparameters with every case, in the order of their values."""
         finite = {key: each for key, each in self.scientific.items() if each.size is not None}
         rest = {key: each for key, each in self.scientific.items() if key not in finite}
-        repeats = _product(self.repeat)
+        repeats = tuple(product(self.repeat))
         arms = []
-        for settings, (case_name, case) in itertools.product(_product(finite), self._cases):
+        for settings, (case_name, case) in itertools.product(product(finite), self._cases):
             labels = [f"{key}={show(value)}" for key, value in settings.items()] + ([case_name] if case_name else [])
             name = ",".join(labels) or ONLY_ARM
             space = {**rest, **self.nuisance}
@@ -242,10 +182,10 @@ class Design:
     def _seeds(self, arm: str, space: Mapping[str, Dimension]) -> tuple[int, ...]:
         """Of each dimension's permutations: by the space up to there, or all by the arm's name."""
         if self.points == "per_arm":
-            return (fold_in(self.seed, _number(arm)),) * len(space)
+            return (fold_in(self.seed, _hash(arm)),) * len(space)
         dimensions = [[key, each.plain()] for key, each in space.items()]
         return tuple(
-            fold_in(self.seed, _number(json.dumps(dimensions[: place + 1], default=str)))
+            fold_in(self.seed, _hash(json.dumps(dimensions[: place + 1], default=str)))
             for place in range(len(dimensions))
         )
 
@@ -321,7 +261,10 @@ class Design:
         """What each hyperparameter of an arm may be, the scientific and repeated ones too."""
         if self.listed_trials:
             values = {key: [trial.get(key) for trial in self.listed_trials] for key in self.parameters}
-            return {key: Choice(_distinct(given)) for key, given in values.items()}
+            return {
+                key: Choice(tuple({identity(value): value for value in given}.values()))
+                for key, given in values.items()
+            }
         (found,) = (each for each in self.arms if each.name == arm)
         return {**self.scientific, **found.space, **self.repeat}
 
@@ -385,6 +328,10 @@ class Design:
         return replace(self, fixed=fixed, fixed_in=fixed_in)
 
 
+def _is_in(value: Value, values: Sequence[Value]) -> bool:
+    return identity(value) in map(identity, values)
+
+
 def _round(arms: Sequence[Arm]) -> Iterator[Arm]:
     """One trial of each arm in turn; an arm whose points are all taken is passed over."""
     for index in itertools.count():
@@ -392,43 +339,6 @@ def _round(arms: Sequence[Arm]) -> Iterator[Arm]:
         if not left:
             return
         yield from left
-
-
-def _product(space: Mapping[str, Dimension]) -> tuple[dict[str, Value], ...]:
-    """Every combination of finite dimensions; of none, the empty one."""
-    return tuple(
-        dict(zip(space, values, strict=True))
-        for values in itertools.product(*(_values(each) for each in space.values()))
-    )
-
-
-def _values(dimension: Dimension) -> Sequence[Value]:
-    """The values of a finite dimension, in order."""
-    if isinstance(dimension, Choice):
-        return dimension.values
-    assert isinstance(dimension, Int)
-    return range(dimension.low, dimension.high + 1)
-
-
-def _is_in(value: Value, values: tuple[Value, ...]) -> bool:
-    return any(type(value) is type(each) and value == each for each in values)
-
-
-def _distinct(values: Sequence[Value]) -> tuple[Value, ...]:
-    kept: list[Value] = []
-    for value in values:
-        if not _is_in(value, tuple(kept)):
-            kept.append(value)
-    return tuple(kept)
-
-
-def _identity(settings: Mapping[str, Value]) -> str:
-    """A name that tells 1 from true and 1.0."""
-    return repr(list(settings.items()))
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def _refuse_two_roles(design: Design) -> None:
@@ -488,8 +398,8 @@ def _refuse_conditions_on_nothing(design: Design) -> None:
                     f" (here: {names}) or on a fixed setting"
                 )
             for value in values:
-                if not _is_in(value, tuple(_values(known))):
-                    shown = ", ".join(show(each) for each in _values(known))
+                if not _is_in(value, values_of(known)):
+                    shown = ", ".join(show(each) for each in values_of(known))
                     raise InputError(f"{key_of}.when.{key}={show(value)}: no arm has this value; there are {shown}")
         for other in design.conditional[:place]:
             if set(other.space) & set(each.space) and _can_hold_together(other.when, each.when):
@@ -499,3 +409,7 @@ def _refuse_conditions_on_nothing(design: Design) -> None:
 
 def _can_hold_together(one: Mapping[str, tuple[Value, ...]], other: Mapping[str, tuple[Value, ...]]) -> bool:
     return all(any(_is_in(value, other[key]) for value in values) for key, values in one.items() if key in other)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

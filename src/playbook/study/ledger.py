@@ -8,8 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from playbook.errors import InputError, one_line
 from playbook.study.design import Design, Trial
+from playbook.study.ranking import ranked
 from playbook.study.study_files import TRIALS, Outcome, outcome, trials_text, write_trials
 
 if TYPE_CHECKING:
@@ -71,15 +74,21 @@ class Ledger:
 
     @property
     def best(self) -> Outcome | None:
-        """The complete trial with the best objective; the earlier one where two are equal."""
-        sign = 1 if self.design.objective.mode == "min" else -1
-        complete = [each for each in self.outcomes.values() if each.status == "complete" and each.result is not None]
-        ranked = [
-            (sign * each.result.objective, each.trial.number, each)
-            for each in complete
-            if each.result is not None and each.result.objective is not None
-        ]
-        return min(ranked)[2] if ranked else None
+        """The trial that ranks first: of the best setting, where settings are repeated."""
+        ended, repeat = self._ended(), self.design.repeat
+        objectives = [each.result.objective if each.result else None for each in ended]
+        settings = [repr({k: v for k, v in each.trial.settings.items() if k not in repeat}) for each in ended]
+        table = pl.DataFrame(
+            {
+                "trial": pl.Series([each.trial.number for each in ended], dtype=pl.Int64()),
+                "arm": pl.Series([each.trial.arm for each in ended], dtype=pl.String()),
+                "status": pl.Series([each.status for each in ended], dtype=pl.String()),
+                "objective": pl.Series(objectives, dtype=pl.Float64()),
+                "setting": pl.Series(settings, dtype=pl.String()),
+            }
+        )
+        first = ranked(table, self.design.objective, ["setting"] if repeat else None).head(1)
+        return self.outcomes[first["trial"].item()] if len(first) else None
 
     def count(self, status: str) -> int:
         """How many trials ended so."""

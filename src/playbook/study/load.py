@@ -6,20 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from playbook.errors import InputError, one_line
 from playbook.run_files import EVALS, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
-from playbook.study.refusals import refuse_foreign_trials
+from playbook.study.refusals import refuse_foreign_trials, refuse_other_objective
 from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
-from playbook.validation import show
-
-LONGEST = 200
-"""Characters of a reader's complaint."""
 
 
 def load_record(path: str | Path) -> StudyRecord:
@@ -56,7 +51,9 @@ class StudyRecord:
         """
         trials = self.design.trials(self.file.n_trials)
         refuse_foreign_trials(self.path, self.design, trials)
-        return tuple(outcomes(self.path, trials))
+        ended = tuple(outcomes(self.path, trials))
+        refuse_other_objective(self.path, self.design.objective, ended)
+        return ended
 
     @cached_property
     def trials(self) -> pl.DataFrame:
@@ -99,7 +96,7 @@ class StudyRecord:
         schema = {"trial": pl.Int64(), "step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
         tables = [pl.DataFrame(schema=schema)]
         for each in self.outcomes:
-            evals = _evaluations(self.folder(each.trial.number) / EVALS)
+            evals = self._table(each.trial.number, EVALS)
             if metrics is not None:
                 evals = evals.filter(pl.col("metric").is_in(list(metrics)))
             tables.append(evals.select(pl.lit(each.trial.number, pl.Int64()).alias("trial"), *TABLES[EVALS]))
@@ -111,10 +108,15 @@ class StudyRecord:
         Raises:
             InputError: the file is damaged.
         """
+        return self._table(trial, STEPS)
+
+    def _table(self, trial: int, name: str) -> pl.DataFrame:
+        folder = self.folder(trial)
         try:
-            return read_table(self.folder(trial), STEPS)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise _damaged(self.folder(trial) / STEPS, "steps", error) from None
+            return read_table(folder, name)
+        except (OSError, InputError) as error:
+            said = one_line(error).partition("; put the file back")[0]
+            raise InputError(f"{said}; remove {folder} to have the trial run again") from None
 
 
 def column(values: Sequence[Value]) -> pl.Series:
@@ -133,23 +135,3 @@ def _reason(outcome: Outcome) -> str | None:
     if outcome.crash is not None:
         return f"{outcome.crash.kind}: {outcome.crash.message}"
     return outcome.result.reason if outcome.result else None
-
-
-def _evaluations(path: Path) -> pl.DataFrame:
-    """The whole rows of an `evals.csv`: a crash may have torn the last one."""
-    schema: dict[str, Any] = {"step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
-    if not path.exists():
-        return pl.DataFrame(schema=schema)
-    try:
-        whole, end, _ = path.read_bytes().rpartition(b"\n")
-        return pl.read_csv(whole + end, schema=schema) if end else pl.DataFrame(schema=schema)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise _damaged(path, "evaluations", error) from None
-
-
-def _damaged(path: Path, what: str, error: Exception) -> InputError:
-    """polars shows what it could not read, which may be all of a file that is no text."""
-    said = one_line(error)[:LONGEST]
-    return InputError(
-        f"{path} cannot be read as {what} ({show(said)}); remove {path.parent} to have the trial run again"
-    )

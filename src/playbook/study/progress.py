@@ -17,6 +17,7 @@ from rich.text import Text
 
 from playbook.errors import InputError
 from playbook.run_files import CONFIG
+from playbook.study.budget import Budget
 from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
 from playbook.study.overrides import shell_line, trial_overrides
@@ -34,12 +35,22 @@ class Watch:
     """While it is open, a thread looks at the trials' folders, keeps the ledger, and shows how far the study is.
 
     It sees trials the same way wherever they run. On the way out the ledger is complete. `quiet` shows nothing.
+    `budget_hours` are those of the study, which may end before all of its `total` trials have begun.
     """
 
-    def __init__(self, ledger: Ledger, missing: Sequence[Trial], total: int, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        missing: Sequence[Trial],
+        total: int,
+        *,
+        budget_hours: float | None = None,
+        quiet: bool = False,
+    ) -> None:
         self._ledger = ledger
         self._missing = missing
         self._total = total
+        self._budget_hours = budget_hours
         self._console = Console(stderr=True, quiet=quiet)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="study-watch", daemon=True)
@@ -47,7 +58,7 @@ class Watch:
     def __enter__(self) -> Watch:
         self._began = time.monotonic()
         self._ledger.refresh()
-        self._ended_before = len(self._ledger.outcomes)
+        self._ended_before = set(self._ledger.outcomes)
         self._live: Live | None = None
         if self._console.is_terminal and not self._console.quiet:
             self._live = Live(self._view(), console=self._console, transient=True, auto_refresh=False)
@@ -119,8 +130,13 @@ class Watch:
         return [*fields, (f"Best {ledger.design.objective.metric}", shown), ("Time left", self._time_left())]
 
     def _time_left(self) -> str:
-        ended = len(self._ledger.outcomes) - self._ended_before
+        outcomes = list(self._ledger.outcomes.values())
+        here = [each for each in outcomes if each.trial.number not in self._ended_before]
+        ended = sum(each.result is None or each.result.reused_from is None for each in here)
         left = self._total - self._num_ended()
+        if self._budget_hours is not None:
+            to_run = [trial for trial in self._missing if trial.number not in self._ledger.outcomes]
+            left = min(left, Budget(self._budget_hours, outcomes).num_fitting(to_run) or 0)
         if ended <= 0 or left <= 0:
             return "–"
         seconds = (time.monotonic() - self._began) / ended * left
@@ -139,9 +155,8 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
     best = ledger.best
     if best is not None and best.result is not None:
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_row(
-            "best", f"{design.objective.metric} {number(best.result.objective)} at step {best.result.best_step}"
-        )
+        step = f" at step {best.result.best_step}" if best.result.steps else ""  # a job of another app has none
+        table.add_row("best", f"{design.objective.metric} {number(best.result.objective)}{step}")
         table.add_row("trial", str(folder / best.trial.folder))
         lines.append(table)
         again = "again  " + shell_line("python", program, *trial_overrides(design, best.trial.settings))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from playbook.config import difference, flatten, identity, read_config
-from playbook.errors import InputError
+from playbook.errors import InputError, one_line
 from playbook.lock import LOCK
 from playbook.run_files import CONFIG
-from playbook.study.design import Design, Trial
+from playbook.study.design import Design, Objective, Trial
 from playbook.study.overrides import sweep_override
 from playbook.study.space import Dimension, Float, Int, Value
-from playbook.study.study_files import STUDY
+from playbook.study.study_files import STUDY, Outcome
+
+_COUNTER = re.compile(r"(?P<stem>.+)-(?P<count>\d{1,3})")
+"""A longer number at the end of a name is no counter: an unnamed study is called by its fingerprint."""
 
 
 def refuse_foreign_folder(folder: Path, has_study: bool) -> None:
@@ -30,17 +35,32 @@ def refuse_foreign_folder(folder: Path, has_study: bool) -> None:
         raise InputError(f"{folder} has files and is not a study's; name another one with study.name=<name>")
 
 
-def refuse_changed_design(folder: Path, there: Design, here: Design) -> None:
-    """A study of this name that asks something else, or holds other things fixed."""
+def refuse_changed_design(folder: Path, there: Design, here: Design, instead: str) -> None:
+    """A study of this name that asks something else, or holds other things fixed; `instead` is the command to type."""
     lines = difference(_compared(there), _compared(here))
     both = min(len(there.listed_trials), len(here.listed_trials))
     if there.listed_trials[:both] != here.listed_trials[:both]:
         lines.append("trials: the list begins otherwise there")
     if lines:
         raise InputError(
-            f"{folder} holds a study of another design ({'; '.join(lines)}); name another one with study.name=<name>,"
-            " which takes over the trials that it shares with this one"
+            f"{folder} holds a study of another design ({'; '.join(lines)}); name another one, which takes over the"
+            f" trials that it shares with this one: {instead}"
         )
+
+
+def next_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """That of the next study: `demo-2` after `demo`, `demo-3` after `demo-2`, or the first after it that is free."""
+    counter = _COUNTER.fullmatch(name)
+    stem, count = (counter["stem"], int(counter["count"])) if counter else (name, 1)
+    names = (f"{stem}-{number}" for number in itertools.count(count + 1))
+    return next(each for each in names if not is_taken(each))
+
+
+def with_name(command: str, study_key: str, name: str) -> str:
+    """The command of a study, which has the keys of a study at `study_key`, for a study of another name."""
+    word = f"{study_key}.name={name}"
+    renamed, times = re.subn(rf"(?<!\S)(\+*){re.escape(study_key)}\.name=\S+", rf"\g<1>{word}", command)
+    return renamed if times else f"{command} {'' if study_key == 'study' else '++'}{word}"
 
 
 def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial]) -> None:
@@ -49,7 +69,11 @@ def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial])
         path = folder / trial.folder / CONFIG
         if not path.exists():
             continue
-        there = identity(read_config(path))
+        try:
+            there = identity(read_config(path))
+        except InputError as error:
+            said = f"{one_line(error)}; put it back, or remove {path.parent} to have the trial run again"
+            raise InputError(said) from None
         asked = {**design.fixed, **_fixed_with(design, trial.settings), **trial.settings}
         both = there.keys() & asked.keys()  # a group such as `optimizer` is no key of a config
         wrong = [key for key in both if there[key] != asked[key] and _as_read(there[key]) != _as_read(asked[key])]
@@ -58,6 +82,18 @@ def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial])
             raise InputError(
                 f"{path.parent} does not hold trial {trial.number} of this study ({'; '.join(lines)}); put back its"
                 " own, or remove the folder to have the trial run again"
+            )
+
+
+def refuse_other_objective(folder: Path, objective: Objective, ended: Iterable[Outcome]) -> None:
+    """Results of another metric than the study's file says; those of before it was recorded do not say theirs."""
+    for each in ended:
+        of_result = None if each.result is None else (each.result.objective_metric, each.result.objective_mode)
+        if of_result and all(of_result) and of_result != (objective.metric, objective.mode):
+            raise InputError(
+                f"{folder / each.trial.folder} was judged by {of_result[0]} ({of_result[1]}), and {folder / STUDY} says"
+                f" {objective.metric} ({objective.mode}); mend that, and have the report judge by another one with"
+                " objective.metric=<metric> objective.mode=min|max"
             )
 
 

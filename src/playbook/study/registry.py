@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import polars as pl
 
 from playbook.errors import InputError, one_line
-from playbook.run_files import CONFIG
+from playbook.run_files import CONFIG, RESULT
 from playbook.study.design import folder_name
 from playbook.study.ranking import ranked
 from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
@@ -91,8 +91,7 @@ def _entry(folder: Path) -> Entry:
         raise InputError(f"{folder}: not a study ({STUDY} is missing)")
     design = study.design
     counts, best = {"complete": 0, "infeasible": 0, "crashed": 0}, None
-    if (folder / TRIALS).exists():
-        table = read_trials(folder)
+    if (table := _trials(folder, study)) is not None:
         if missing := [name for name in TRIAL_COLUMNS if name not in table.columns]:
             raise InputError(f"{folder / TRIALS}: the column {missing[0]} is missing")
         counts |= dict(table["status"].value_counts().iter_rows())
@@ -120,6 +119,18 @@ def _entry(folder: Path) -> Entry:
         config=str(config) if config is not None and config.exists() else None,
         report=str(folder / REPORT) if (folder / REPORT).exists() else None,
     )
+
+
+def _trials(folder: Path, study: StudyFile) -> pl.DataFrame | None:
+    """`trials.csv`, or the trials' own files where that has lost some; None where there is nothing yet."""
+    table = read_trials(folder) if (folder / TRIALS).exists() else None
+    known = 0 if table is None or "status" not in table.columns else len(table.filter(pl.col("status") != "crashed"))
+    ended = sum(1 for _ in folder.glob(f"trial_*/{RESULT}"))
+    if ended <= known:
+        return table
+    from playbook.study.load import StudyRecord  # Hydra
+
+    return StudyRecord(folder, study).trials
 
 
 def _command(study: StudyFile, number: int, folder: Path) -> str:

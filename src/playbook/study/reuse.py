@@ -22,7 +22,7 @@ from playbook.lock import LOCK
 from playbook.run_files import CHECKPOINTS, CONFIG, CRASHES, RESULT, WANDB_ID, Result, read_result, write_result
 from playbook.study.app import App
 from playbook.study.design import Trial
-from playbook.study.study_files import is_whole
+from playbook.study.study_files import fault_in
 
 _ITS_OWN = (CONFIG, RESULT, WANDB_ID, LOCK)
 """Files that are about the folder that they are in, or written last."""
@@ -81,7 +81,7 @@ def trained_before(
             result = None if same is None else read_result(source)
         except (InputError, OSError):  # damaged: nothing to take over
             continue
-        if same is None or result is None or not is_whole(result) or same[0].number in found:
+        if same is None or result is None or fault_in(result) or same[0].number in found:
             continue
         trial, config = same
         if result.environment and result.environment == app.environment(config):

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,9 +24,9 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from playbook.errors import CrashError, InputError, one_line
+from playbook.errors import CrashError, InputError
 from playbook.lock import locked
-from playbook.run_files import CRASHES, RESULT
+from playbook.run_files import RESULT
 from playbook.study import reuse
 from playbook.study.app import App
 from playbook.study.budget import Budget
@@ -40,29 +39,28 @@ from playbook.study.progress import Watch, summary
 from playbook.study.provenance import changed_versions, environment
 from playbook.study.refusals import (
     fingerprint,
+    next_name,
     refuse_changed_design,
     refuse_foreign_folder,
     refuse_foreign_trials,
     refuse_no_url,
+    with_name,
     with_origin,
 )
+from playbook.study.run_trials import Launch, run_missing, unfinished
 from playbook.study.same_data import other_data
 from playbook.study.space import Value
 from playbook.study.study_files import (
     STUDY,
     Outcome,
     StudyFile,
-    last_crash,
     outcome,
     read_study,
-    record_crash,
     write_study,
 )
 
 SMALL_STUDY = 50_000
 """Steps of all trials together: what is over in a minute or so is not timed first, which takes seconds itself."""
-Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
-"""Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
 
 
 class Configs(Protocol):
@@ -153,16 +151,15 @@ def open_study(
             study_key=program.study_key,
         )
     else:
-        file = _made_longer(folder, there, design, config.n_trials, here)
+        name = next_name(design.name, lambda name: (program.studies_dir / name).exists())
+        refuse_changed_design(folder, there.design, design, instead=with_name(program.command, program.study_key, name))
+        file = _made_longer(there, design, config.n_trials, here)
     file = replace(file, budget_hours=config.budget_hours or file.budget_hours)
     # What a study does not compare, such as `logger` and `resume`, is as this call has it.
     return StudySession(program, config, folder, file, design.overrides, console or Console())
 
 
-def _made_longer(
-    folder: Path, there: StudyFile, design: Design, n_trials: int | None, here: Mapping[str, Any]
-) -> StudyFile:
-    refuse_changed_design(folder, there.design, design)
+def _made_longer(there: StudyFile, design: Design, n_trials: int | None, here: Mapping[str, Any]) -> StudyFile:
     if len(there.design.listed_trials) >= len(design.listed_trials):
         design = replace(there.design, goal=design.goal or there.design.goal)
     target = max(n_trials or there.n_trials, there.n_trials)
@@ -296,7 +293,8 @@ class StudySession:
                 self._take_over(self.file.n_trials)
             missing = unfinished(self.folder, self.missing)
             try:
-                with Watch(self._ledger, missing, self.file.n_trials, quiet=self._console.quiet):
+                hours, quiet = self.file.budget_hours, self._console.quiet
+                with Watch(self._ledger, missing, self.file.n_trials, budget_hours=hours, quiet=quiet):
                     run_missing(
                         self.folder, missing, self._kept(launch), retries=self._config.retries, choose=self._affordable
                     )
@@ -397,59 +395,3 @@ def _on_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         said = f"{folder}: it cannot be written ({error}); what is there is kept, and the same command goes on"
         raise CrashError(said) from error
-
-
-def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that have no result, the crashed ones too: what a study still has to run."""
-    return [trial for trial in trials if not (folder / trial.folder / RESULT).exists()]
-
-
-def run_missing(
-    folder: Path,
-    trials: Sequence[Trial],
-    launch: Launch,
-    *,
-    retries: int,
-    choose: Callable[[Sequence[Trial]], Sequence[Trial]] = lambda left: left,
-) -> None:
-    """Launch `trials` until each has a result, or has crashed `retries` times more than once.
-
-    `choose` says which of those that are left are launched at once; it ends where that is none.
-
-    A trial that was refused as bad input is not run again: it would be refused again.
-
-    Raises:
-        CrashError: the launcher itself gave up, and no trial ended in any way.
-    """
-    attempts: Counter[int] = Counter()
-    remaining = unfinished(folder, trials)
-    while left := choose(remaining):
-        before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
-        try:
-            known = launch(left)
-        except Exception as error:
-            news = [_num_crashes(folder / trial.folder) > before[trial.number] for trial in left]
-            if len(unfinished(folder, left)) == len(left) and not any(news):
-                said = one_line(f"{type(error).__name__}: {error}")
-                raise CrashError(f"{folder}: no trial could be run ({said})") from error
-            known = [error] * len(left)
-        for trial, death in zip(left, known, strict=True):
-            own = folder / trial.folder
-            if not (own / RESULT).exists() and _num_crashes(own) == before[trial.number]:
-                said = one_line(death) if death is not None else "nothing is known of its end"
-                record_crash(own, f"Died: the process of this trial ended without a word ({said})")
-        attempts.update(trial.number for trial in left)
-        remaining = [
-            trial
-            for trial in unfinished(folder, trials)
-            if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)
-        ]
-
-
-def _num_crashes(own: Path) -> int:
-    return sum(1 for _ in own.glob(CRASHES))
-
-
-def _was_refused(own: Path) -> bool:
-    crash = last_crash(own)
-    return crash is not None and crash.kind == InputError.__name__

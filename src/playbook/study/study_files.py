@@ -16,22 +16,25 @@ import json
 import math
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 import yaml
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
 from playbook.errors import InputError, one_line
-from playbook.run_files import CRASHES, RESULT, Result, read_result, replace_file
+from playbook.run_files import CONFIG, CRASHES, RESULT, Result, read_result, replace_file
 from playbook.study.design import LARGEST_STUDY, Design, Trial
 from playbook.study.overrides import refuse_contradictions
 from playbook.study.space import Value
+from playbook.validation import STRICT, show, validate
 
 STUDY = "study.yaml"
 TRIALS = "trials.csv"
 DATABASE = "optuna.db"
+_RESULT = TypeAdapter(Result)
 TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
 
 
@@ -88,6 +91,49 @@ def write_study(folder: Path, study: StudyFile) -> None:
     replace_file(folder / STUDY, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120))
 
 
+class _ObjectiveBlock(BaseModel):
+    model_config = STRICT
+
+    metric: str
+    mode: Literal["min", "max"]
+
+
+class _ConditionalBlock(BaseModel):
+    model_config = STRICT
+
+    when: dict[str, list[Any]]
+    space: dict[str, Any]
+
+
+class _StudyBlock(BaseModel):
+    """The kinds of what `study.yaml` holds, which a hand may have been at; `Design` looks at what it means."""
+
+    model_config = STRICT
+
+    name: str
+    goal: str
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    points: str = "per_arm"
+    objective: _ObjectiveBlock
+    scientific: dict[str, Any]
+    cases: dict[str, dict[str, Any]] = {}
+    nuisance: dict[str, Any]
+    conditional: list[_ConditionalBlock]
+    repeat: dict[str, list[Any]]
+    trials: list[dict[str, Any]]
+    overrides: list[str]
+    fixed: dict[str, Any]
+    fixed_in: dict[str, dict[str, Any]]
+    n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)]
+    budget_hours: Annotated[float, Field(gt=0)] | None = None
+    budget: PositiveInt
+    created: str
+    command: str
+    environment: dict[str, Any]
+    caveats: list[str]
+    study_key: str = "study"
+
+
 def read_study(folder: Path) -> StudyFile | None:
     """The study of a folder; None where there is none.
 
@@ -99,60 +145,44 @@ def read_study(folder: Path) -> StudyFile | None:
         return None
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        _refuse_other_kinds(given)
+        if not isinstance(given, dict):
+            raise InputError("a block of keys is needed")
+        block = validate(_StudyBlock, {str(key): value for key, value in given.items()})
         design = Design.of(given)
         refuse_contradictions(design)
-        n_trials = int(given["n_trials"])
-        if not 1 <= n_trials <= LARGEST_STUDY:
-            raise InputError(f"n_trials: {n_trials}: allowed is 1 to {LARGEST_STUDY}")
-        hours = None if given.get("budget_hours") is None else float(given["budget_hours"])
-        if hours is not None and not 0 < hours < math.inf:
-            raise InputError(f"budget_hours: {hours}: allowed is a finite number > 0, or null")
-        return StudyFile(
-            design=design,
-            n_trials=n_trials,
-            budget=int(given["budget"]),
-            created=str(given["created"]),
-            command=str(given["command"]),
-            environment=dict(given["environment"]),
-            caveats=tuple(given["caveats"]),
-            study_key=str(given.get("study_key", "study")),
-            budget_hours=hours,
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, InputError) as error:
-        said = one_line(f"{type(error).__name__}: {error}")
+        if design.size is not None and block.n_trials > design.size:
+            raise InputError(f"n_trials={block.n_trials}: the space has {design.size} different trials")
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, InputError) as error:
+        said = one_line(error) if isinstance(error, InputError) else one_line(f"{type(error).__name__}: {error}")
         raise InputError(
             f"{path} cannot be read as a study ({said}); mend it, or name another study with study.name=<name>"
         ) from None
-
-
-def _refuse_other_kinds(given: Mapping[str, Any]) -> None:
-    """What stands in the file as another kind of value than was written: the file has been edited by hand."""
-    objective = given["objective"]
-    texts = {"name": given["name"], "goal": given["goal"], "objective.metric": objective["metric"]}
-    for key, value in texts.items():
-        if not isinstance(value, str):
-            raise InputError(f"{key}: {value}: a text is needed")
-    if objective["mode"] not in ("min", "max"):
-        raise InputError(f"objective.mode: {objective['mode']}: allowed are min, max")
-    if not isinstance(given["seed"], int):
-        raise InputError(f"seed: {given['seed']}: a whole number is needed")
-    for key in ("overrides", "caveats"):
-        if not isinstance(given[key], list) or not all(isinstance(value, str) for value in given[key]):
-            raise InputError(f"{key}: a list of texts is needed")
+    return StudyFile(
+        design=design,
+        n_trials=block.n_trials,
+        budget=block.budget,
+        created=block.created,
+        command=block.command,
+        environment=block.environment,
+        caveats=tuple(block.caveats),
+        study_key=block.study_key,
+        budget_hours=block.budget_hours,
+    )
 
 
 def outcome(folder: Path, trial: Trial) -> Outcome | None:
     """How a trial of the study in `folder` ended; None while it has not.
 
     Raises:
-        InputError: its `result.json` is damaged.
+        InputError: its `result.json` is damaged, or nothing says which trial the result is of.
     """
     own = folder / trial.folder
     try:
         result = read_result(own)
-        if result is not None and not is_whole(result):
-            raise InputError(f"{own / RESULT} is not a result (status {result.status}, objective {result.objective})")
+        if result is not None and (fault := fault_in(result)):
+            raise InputError(f"{own / RESULT} is not a result ({fault})")
+        if result is not None and result.tables is not None and not (own / CONFIG).exists():  # which other apps lack
+            raise InputError(f"{own / CONFIG} is missing, and with it which trial this is")
     except (InputError, OSError) as error:
         said = str(error).removesuffix("; overwrite=true runs the trial again")  # which is for a run on its own
         raise InputError(f"{said}; remove {own} to have the trial run again") from None
@@ -162,11 +192,16 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     return None if crash is None else Outcome(trial, "crashed", crash=crash)
 
 
-def is_whole(result: Result) -> bool:
-    """Whether a file that anybody may have written says what a study asks of it."""
-    if result.status == "complete":
-        return isinstance(result.objective, (int, float)) and math.isfinite(result.objective)
-    return result.status == "infeasible"
+def fault_in(result: Result) -> str:
+    """What a file that anybody may have written does not say as a study asks of it; empty where all is well."""
+    try:
+        _RESULT.validate_json(json.dumps(asdict(result)), strict=True)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {show(fault['input'])[:100]}"
+    if result.status == "complete" and not (result.objective is not None and math.isfinite(result.objective)):
+        return f"status complete, objective {show(result.objective)}"
+    return ""
 
 
 def outcomes(folder: Path, trials: Iterable[Trial]) -> list[Outcome]:

@@ -27,7 +27,7 @@ class LoadedData:
     fingerprint: str
 
 
-_last: tuple[Component, str | None, LoadedData] | None = None
+_last: tuple[Component, str, LoadedData] | None = None
 """The data of the last trial: the trials of a study in one process read their files once."""
 
 
@@ -35,7 +35,7 @@ def load_data(data: Component, reuse: bool = False) -> LoadedData:
     """The training and the validation split that a config names.
 
     With `reuse`, those of this process's last trial serve again, where the config is the same and the source's own
-    fingerprint, if it has one, says that the files are too.
+    fingerprint says that the files are too. A source that has none is loaded anew: its files may have been replaced.
 
     Raises:
         InputError: the files are missing or broken, or `num_workers` is more than a machine can start.
@@ -44,11 +44,11 @@ def load_data(data: Component, reuse: bool = False) -> LoadedData:
     source: Source = data.build()
     _refuse_too_many_workers(source)
     own = source.fingerprint()
-    if reuse and _last is not None and _last[:2] == (data, own):
+    if reuse and own is not None and _last is not None and _last[:2] == (data, own):
         return _last[2]
     train, validation = source.load("train"), source.load("val")
     loaded = LoadedData(source, train, validation, own or fingerprint_of_splits(train, validation))
-    _last = (data, own, loaded) if reuse else None
+    _last = (data, own, loaded) if reuse and own is not None else None
     return loaded
 
 

@@ -13,8 +13,10 @@ from playbook.training.device import choose_device, environment
 from playbook.training.distributed import Rank
 
 
-def expected_environment(config: Config) -> dict[str, Any]:
+def expected_environment(config: Config, fingerprints: dict[str, str]) -> dict[str, Any]:
     """`Result.environment` of a trial of this config, if it was trained by this process.
+
+    `fingerprints` are those of data that were looked at before, to which these are added.
 
     Raises:
         InputError: this machine has no such device, or not these data.
@@ -22,5 +24,7 @@ def expected_environment(config: Config) -> dict[str, Any]:
     rank = Rank(0, config.trainer.num_devices)
     device = choose_device(config.trainer.device, config.trainer.precision, rank)
     threads = torch.get_num_threads() if config.trainer.num_threads == "auto" else config.trainer.num_threads
-    data = load_data(config.data, reuse=True).fingerprint
-    return {**environment(device, rank), "num_threads": threads, **code_of(config), DATA: data}
+    data = repr(config.data)
+    if data not in fingerprints:
+        fingerprints[data] = load_data(config.data, reuse=True).fingerprint
+    return {**environment(device, rank), "num_threads": threads, **code_of(config), DATA: fingerprints[data]}

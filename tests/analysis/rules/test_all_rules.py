@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from synthetic_tables import a_space, study, tables, together
 
 import playbook.analysis
-from playbook.analysis.rules import SEVERITIES, find_all
+from playbook.analysis.rules import SEVERITIES, best_step, find_all, importance, infeasible
 from playbook.analysis.tables import CURVE_COLUMNS
 from playbook.study.overrides import as_override, sweep_override
 from playbook.study.space import Choice, Dimension, Float
@@ -42,6 +42,19 @@ HOSTILE = {
     "no space": tables([0.1, 0.2, None] * 4, {}, {}),
     "faulty": a_faulty_study(),
 }
+
+
+@pytest.mark.parametrize("rule", [best_step, importance, infeasible])
+def test_a_study_is_as_sure_however_often_its_settings_are_repeated(rule):
+    space = {"lr": Float(1e-4, 1e-1, "log"), "k": Float(0, 1)}
+    once = study(24, space, lambda at: at["lr"] + at["k"] / 3, noise=0.1, infeasible=lambda at: at["lr"] > 0.7)
+    once = replace(once, trials=once.trials.with_columns(best_step=pl.lit(10, pl.Int64())), max_steps=2000)
+    seeds = pl.DataFrame({"seed": [0, 1, 2]}, schema={"seed": pl.Int64()})
+    repeats = once.trials.drop("seed").join(seeds, how="cross")
+    thrice = repeats.with_columns(trial=pl.int_range(len(repeats), dtype=pl.Int64))
+    (here,), (there,) = rule.find(once), rule.find(replace(once, trials=thrice, repeat=("seed",)))
+    assert there.evidence == here.evidence
+    assert "72" not in there.message
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -1,6 +1,7 @@
 """Where things are drawn: hyperparameters on their own axes, objectives on one that holds what matters."""
 
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from playbook.report.charts.axes import axes
 from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.ticks import MOST, log_ticks
+from playbook.report.charts.trial_rows import trial_rows
 from playbook.study.design import Objective
 from playbook.study.load import column, load_record
 from playbook.study.space import Choice, Float
@@ -23,6 +25,16 @@ def tables(space, values):
         {"trial": range(len(values)), "arm": "all", "status": "complete", "objective": 1.0, "x": values}
     )
     return Tables(trials, Objective(), space={"all": {"x": space}})
+
+
+def test_what_is_judged_to_have_failed_is_a_cross_as_what_diverged():
+    found = tables(Float(0.0, 1.0), [0.1, 0.2, 0.3, 0.4])
+    objectives = pl.Series("objective", [0.1, 0.2, 0.899, None])
+    status = pl.Series("status", ["complete"] * 3 + ["infeasible"])
+    found = replace(found, trials=found.trials.with_columns(objectives, status), chance=0.9)
+    rows = trial_rows(found, axes(found), objective_axis([0.1, 0.2, 0.899], "min"))
+    assert [row["kind"] for row in rows] == ["best", "trial", "infeasible", "infeasible"]
+    assert [row["objective"] for row in rows] == [0.1, 0.2, 0.899, None]
 
 
 def test_a_conditional_hyperparameter_has_an_axis_for_each_condition(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -24,6 +24,8 @@ class Job:
     """`Singleton.get_state()` of the process of the sweep."""
     number: int
     overrides: tuple[str, ...]
+    devices: int = 1
+    """How many it takes, where there are any."""
 
     def __call__(self, job_id: str | None = None) -> JobReturn:
         setup_globals()
@@ -47,13 +49,21 @@ class Parallelism:
     """How a launcher spreads trials.
 
     `workers` is the number of trials that run at a time, `cpus_per_trial` what each then has for itself; None where
-    nobody can say. Trials with `shared_devices` all see every GPU of one machine. `elsewhere`: on other machines.
+    nobody can say. Trials with `shared_devices` all see every GPU of one machine, which are `num_devices` where that is
+    what bounds the workers. `elsewhere`: on other machines.
     """
 
     workers: int | None = 1
     cpus_per_trial: int | None = None
     shared_devices: bool = False
     elsewhere: bool = False
+    num_devices: int | None = None
+
+    def of_trials(self, devices: int) -> Parallelism:
+        """The same for trials that take so many devices each."""
+        if self.num_devices is None or self.workers is None or not devices:
+            return self
+        return replace(self, workers=max(1, min(self.workers, self.num_devices // devices)))
 
 
 def died(error: BaseException) -> JobReturn:

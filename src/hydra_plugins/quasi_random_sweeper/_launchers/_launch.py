@@ -36,8 +36,12 @@ _LAUNCHERS: Mapping[str, Any] = {
 """By the module of Hydra's: `parallelism(block)` and `run(jobs, block)`, where `block` is `hydra.launcher`."""
 
 
-def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+def launch(
+    launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, devices: int = 1
+) -> list[JobReturn]:
     """Run the jobs with these overrides to their ends, of which each has one: `FAILED` where its process died.
+
+    A job takes so many `devices`, where there are any.
 
     The exception of a job that failed, or what is known of its death, is in `_return_value`.
 
@@ -49,7 +53,13 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_id
         return list(launcher.launch(job_overrides, initial_job_idx=initial_job_idx))
     jobs = [
         Job(
-            launcher.hydra_context, launcher.config, launcher.task_function, Singleton.get_state(), number, tuple(words)
+            launcher.hydra_context,
+            launcher.config,
+            launcher.task_function,
+            Singleton.get_state(),
+            number,
+            tuple(words),
+            devices,
         )
         for number, words in enumerate(job_overrides, start=initial_job_idx)
     ]

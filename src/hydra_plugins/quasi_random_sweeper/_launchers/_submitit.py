@@ -56,7 +56,7 @@ def parallelism(block: Mapping[str, Any]) -> Parallelism:
     cpus = block["cpus_per_task"] or 1  # Slurm's default
     if _is_local(block):
         workers = max(1, cpu_count() // cpus)
-        return Parallelism(min(workers, block["gpus_per_node"] or workers), cpus, shared_devices=True)
+        return Parallelism(workers, cpus, shared_devices=True, num_devices=block["gpus_per_node"] or None)
     if block["cpus_per_gpu"] and block["gpus_per_task"]:
         cpus = block["cpus_per_gpu"] * block["gpus_per_task"]
     return Parallelism(block["array_parallelism"], cpus, elsewhere=True)
@@ -74,7 +74,7 @@ def run(jobs: Sequence[Job], block: Mapping[str, Any]) -> list[JobReturn]:
     executor.update_parameters(**{f"{cluster}_{key}": block[key] for key in block if key not in not_parameters})
     sent = [Requeueable(job) for job in jobs]
     if cluster == "local":
-        at_once = parallelism(block).workers or 1
+        at_once = parallelism(block).of_trials(jobs[0].devices).workers or 1
         return _Sweep([[job] for job in sent], executor.submit_array, lambda job: bool(job.done()), 0.0).run(at_once)
     arrays = split(sent, largest_array())
     most = block["array_parallelism"] or len(sent)

@@ -1,7 +1,7 @@
 """When in training were the trials best? Always early: far too many steps. Always late: maybe too few (C2).
 
 A histogram of `best_step_shares` is the picture of it. The verdicts are about the better trials of each arm: a learning
-rate that is too low is best at its last step however many there are.
+rate that is too low is best at its last step however many there are. Of a setting that is repeated one trial is asked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy.stats import binom
 from playbook.analysis.curves.rectangle import best_first
 from playbook.analysis.finding import Finding, Severity
 from playbook.analysis.remedies import longer, shorter
+from playbook.analysis.repeats import setting_of_trials
 from playbook.analysis.tables import Tables, computed_once
 
 
@@ -76,6 +77,8 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
 
 def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) -> Finding | None:
     fewest, most = limits.asked
+    settings = rows.join(setting_of_trials(tables, arm), on="trial", maintain_order="left")
+    rows = settings.unique("setting", keep="first", maintain_order=True)  # of each its typical repeat
     few = rows.head(min(max(fewest, math.ceil(len(rows) / 4)), most))
     early, late = few.filter(pl.col("share") <= limits.early), few.filter(pl.col("share") >= limits.late)
     evidence: dict[str, Any] = {

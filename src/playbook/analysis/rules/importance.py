@@ -4,7 +4,7 @@ The method is named in every answer, since there are many and they disagree: the
 the variance of the objective's ranks that a smooth curve (a polynomial) in one hyperparameter explains, or the means
 of its values where they have no order. Ranks, because a few diverged trials own nearly all the variance of a raw
 loss: on one full grid of 62,208 networks the main effects explain 0.57 of the log loss and 0.026 of the loss itself.
-Infeasible trials share the last rank.
+Infeasible trials share the last rank. Settings that are repeated are ranked by their mean.
 
 What two hyperparameters only do together (interactions) is in none of the shares. A share is adjusted for what a curve
 explains of pure chance, and shuffled ranks say how often chance does as well.
@@ -20,6 +20,7 @@ import polars as pl
 from playbook.analysis.finding import Finding
 from playbook.analysis.position import positions
 from playbook.analysis.regret import Values, comparable, losses
+from playbook.analysis.repeats import averaged, noun
 from playbook.analysis.tables import Tables, computed_once
 from playbook.study.space import Dimension
 from playbook.validation import show
@@ -69,7 +70,7 @@ def importance(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> l
     """What each hyperparameter that varies in an arm explains, most first. Empty where the trials are too few."""
     from scipy.stats import rankdata
 
-    trials = comparable(tables.of_arm(arm))
+    trials = comparable(averaged(tables).of_arm(arm))
     loss = losses(trials, tables.sign)
     if len(trials) < limits.fewest or len(np.unique(loss)) < limits.fewest_objectives:
         return []
@@ -104,15 +105,16 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
 
 
 def _of_arm(tables: Tables, arm: str, limits: Thresholds) -> list[Finding]:
-    found, total = importance(tables, arm, limits), len(comparable(tables.of_arm(arm)))
+    found, total = importance(tables, arm, limits), len(comparable(averaged(tables).of_arm(arm)))
+    counted = f"{total} {noun(tables)}"
     if not tables.space.get(arm):
         return []
     certain = [each for each in found if each.certain]
     rest = [each.key for each in found if not each.certain]
     if not found:
-        message = f"{total} trials cannot tell which hyperparameter matters."
+        message = f"{counted} cannot tell which hyperparameter matters."
     elif not certain:
-        message = f"With {total} trials no hyperparameter can be told from chance ({METHOD})."
+        message = f"With {counted} no hyperparameter can be told from chance ({METHOD})."
     else:
         shares = ", ".join(f"{each.key} {each.share:.0%}" for each in certain)
         message = f"What explains the order of the trials ({METHOD}; interactions are in none): {shares}."

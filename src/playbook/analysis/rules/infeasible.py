@@ -2,7 +2,7 @@
 
 A trial is infeasible when it diverged or ran out of memory: a fact of the run. Most failures are not that loud. A run
 may end with finite numbers that are no better than at its start, or than always predicting the same: a judgement, made
-here on a named metric and counted by its own name.
+here on a named metric and counted by its own name. Settings that are repeated are counted, not their repeats.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import polars as pl
 from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.metrics import training_loss
 from playbook.analysis.regret import comparable
+from playbook.analysis.repeats import noun, setting_of_trials
 from playbook.analysis.tables import Tables, computed_once
 from playbook.analysis.threshold import SIDES, Cut, threshold
 from playbook.analysis.threshold import Thresholds as CutThresholds
@@ -89,9 +90,8 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     found = []
     for arm in tables.arms:
         mine = judged.filter(pl.col("arm") == arm)
-        failed = mine["cause"].is_not_null()
-        if failed.any():
-            found.append(_fraction(tables, arm, mine, failed, limits))
+        if mine["cause"].is_not_null().any():
+            found.append(_fraction(tables, arm, mine, limits))
             found += _no_better(arm, mine)
     return found
 
@@ -145,9 +145,14 @@ def _no_better(arm: str, judged: pl.DataFrame) -> list[Finding]:
     return found
 
 
-def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series, limits: Thresholds) -> Finding:
+def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, limits: Thresholds) -> Finding:
     from scipy.stats import binomtest
 
+    failing = tuple(judged.filter(pl.col("cause").is_not_null())["trial"].to_list())
+    numbered = judged.join(setting_of_trials(tables, arm), on="trial", maintain_order="left")
+    cause = pl.col("cause").drop_nulls().first()  # a setting fails where a repeat of it does
+    judged = numbered.group_by("setting", maintain_order=True).agg(pl.col("trial").first(), cause)
+    failed = judged["cause"].is_not_null()
     count, total = int(failed.sum()), len(failed)
     surely = float(binomtest(count, total).proportion_ci(limits.sure, "exact").low)
     severity: Literal["problem", "advice", "info"] = (
@@ -156,9 +161,9 @@ def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series,
     counts = dict(judged.filter(failed).group_by("cause").len().iter_rows())
     by_cause = {cause: counts[cause] for cause in (*FACTS, *JUDGEMENTS) if cause in counts}
     names = ", ".join(f"{number} {cause.replace('_', ' ')}" for cause, number in by_cause.items())
-    message = f"{count} of {total} trials ({count / total:.0%}) are infeasible: {names}."
+    message = f"{count} of {total} {noun(tables)} ({count / total:.0%}) are infeasible: {names}."
     evidence: dict[str, Any] = {"trials": total, "infeasible": count, "causes": by_cause, "surely_over": surely}
-    where = _where(tables, arm, failed, limits)
+    where = _where(tables, arm, judged.select("trial", failed=failed), limits)
     remedies: tuple[Remedy, ...] = ()
     if where is not None:
         message += (
@@ -174,17 +179,20 @@ def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, failed: pl.Series,
         message,
         arm=arm,
         parameter=None if where is None else where.key,
-        trials=tuple(judged.filter(failed)["trial"].to_list()),
+        trials=failing,
         evidence=evidence,
         next=remedies,
     )
 
 
-def _where(tables: Tables, arm: str, failed: pl.Series, limits: Thresholds) -> Cut | None:
-    """The threshold that says most about where trials fail, if chance does not explain it."""
-    trials = comparable(tables.of_arm(arm))
+def _where(tables: Tables, arm: str, settings: pl.DataFrame, limits: Thresholds) -> Cut | None:
+    """The threshold that says most about where settings fail, if chance does not explain it.
+
+    `settings` has a `trial` of each, and whether it `failed`.
+    """
+    trials = settings.join(tables.of_arm(arm), on="trial", maintain_order="left")
     cuts = [
-        threshold(trials, failed, key, each, side)
+        threshold(trials, trials["failed"], key, each, side)
         for key, each in tables.space.get(arm, {}).items()
         if key not in tables.repeat and each.is_ordered
         for side in SIDES

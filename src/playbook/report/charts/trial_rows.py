@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
+from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.tables import NUM_BEST, Tables
 from playbook.report.charts.axes import Axis, settings_of
 from playbook.report.charts.objective_axis import ObjectiveAxis
@@ -19,11 +22,13 @@ def trial_rows(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -
     `beyond` that it lies beyond the axis. Each axis has a column of its own, and `tip` says it all in words.
     """
     best = set(tables.ranked()["trial"].head(num_best(tables)))
+    judged = set(causes(tables).filter(pl.col("cause").is_not_null())["trial"]) - best
     rows = []
     for row in tables.trials.iter_rows(named=True):
         value = row["objective"]
         drawn = value is not None and math.isfinite(value) and row["status"] == "complete"
-        kind = "best" if row["trial"] in best else "trial" if drawn else row["status"]
+        works = drawn and row["trial"] not in judged
+        kind = "best" if row["trial"] in best else "trial" if works else row["status"]
         settings = settings_of(tables, row)
         rows.append(
             {
@@ -33,8 +38,8 @@ def trial_rows(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -
                 "objective": value if drawn else None,
                 "best_step": row.get("best_step"),
                 "y": float(f"{objective.place(value if drawn else None):.6g}"),
-                "kind": "infeasible" if kind == "complete" else kind,  # complete, with an objective that is no number
-                "beyond": drawn and objective.is_beyond(value),
+                "kind": "infeasible" if kind == "complete" else kind,  # complete, and no better than chance, say (B7)
+                "beyond": works and objective.is_beyond(value),
                 "tip": _tip(tables, row, value if drawn else None, settings),
                 **{axis.field: _place(axis, row, settings) for axis in axes},
             }

@@ -1,8 +1,9 @@
 """Optuna's tables: a study opened there, and a trial as its rows.
 
 Optuna's own way to write a finished trial (`create_new_trial`) numbers trials in the order in which they end, and has
-no way to replace one. So the rows are written here, with the models that Optuna reads them with. These are private to
-it, while its tables are not: other tools read them, and a change comes with a migration, which opening checks for.
+no way to replace one, or to write several in one transaction. So the rows are written here, with the models that Optuna
+reads them with. These are private to it (tested with 5.0.0, which the lock pins), while its tables are not: other tools
+read them, and a change comes with a migration, which opening checks for.
 """
 
 from __future__ import annotations

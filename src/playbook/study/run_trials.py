@@ -1,0 +1,71 @@
+"""Trials launched until each has a result, or has crashed too often: what became of one is read from its folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from playbook.errors import CrashError, InputError, one_line
+from playbook.run_files import CRASHES, RESULT
+from playbook.study.design import Trial
+from playbook.study.study_files import last_crash, record_crash
+
+Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
+"""Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
+
+
+def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that have no result, the crashed ones too: what a study still has to run."""
+    return [trial for trial in trials if not (folder / trial.folder / RESULT).exists()]
+
+
+def run_missing(
+    folder: Path,
+    trials: Sequence[Trial],
+    launch: Launch,
+    *,
+    retries: int,
+    choose: Callable[[Sequence[Trial]], Sequence[Trial]] = lambda left: left,
+) -> None:
+    """Launch `trials` until each has a result, or has crashed `retries` times more than once.
+
+    `choose` says which of those that are left are launched at once; it ends where that is none.
+
+    A trial that was refused as bad input is not run again: it would be refused again.
+
+    Raises:
+        CrashError: the launcher itself gave up, and no trial ended in any way.
+    """
+    attempts: Counter[int] = Counter()
+    remaining = unfinished(folder, trials)
+    while left := choose(remaining):
+        before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
+        try:
+            known = launch(left)
+        except Exception as error:
+            news = [_num_crashes(folder / trial.folder) > before[trial.number] for trial in left]
+            if len(unfinished(folder, left)) == len(left) and not any(news):
+                said = one_line(f"{type(error).__name__}: {error}")
+                raise CrashError(f"{folder}: no trial could be run ({said})") from error
+            known = [error] * len(left)
+        for trial, death in zip(left, known, strict=True):
+            own = folder / trial.folder
+            if not (own / RESULT).exists() and _num_crashes(own) == before[trial.number]:
+                said = one_line(death) if death is not None else "nothing is known of its end"
+                record_crash(own, f"Died: the process of this trial ended without a word ({said})")
+        attempts.update(trial.number for trial in left)
+        remaining = [
+            trial
+            for trial in unfinished(folder, trials)
+            if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)
+        ]
+
+
+def _num_crashes(own: Path) -> int:
+    return sum(1 for _ in own.glob(CRASHES))
+
+
+def _was_refused(own: Path) -> bool:
+    crash = last_crash(own)
+    return crash is not None and crash.kind == InputError.__name__
