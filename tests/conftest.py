@@ -21,6 +21,19 @@ from playbook.trial_config import compose
 settings.register_profile("playbook", deadline=None)  # how long an example takes is the machine's business
 settings.load_profile("playbook")
 
+
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that share a fixture of their module run in one process of `make test` (`--dist loadgroup`), so that it is
+    made once: it is there because it takes long."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        if any(fixture.scope == "module" for definitions in fixtures for fixture in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 SMALL = {
     "logger": "none",
     "trainer.device": "cpu",
@@ -98,6 +111,14 @@ def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
     from playbook.training_app import TrainingApp
 
     monkeypatch.setattr(TrainingApp, "seconds_of_trial", lambda *_: None)
+
+
+@pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study ends without its report, which takes a second: for tests of what comes before it."""
+    from playbook.training_app import TrainingApp
+
+    monkeypatch.setattr(TrainingApp, "on_end", lambda *_: None)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from command import ROOT, Door, python
+from hydra._internal.config_repository import CachingConfigRepository
 
 import playbook
 from playbook import components
@@ -501,8 +502,23 @@ def test_cfg_job_shows_the_config_without_heavy_imports(tmp_path: Path, words: l
 def _heavy(import_times: str) -> list[str]:
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in import_times.splitlines() if "|" in line}
     assert "hydra" in loaded
-    heavy = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "wandb", "sklearn", "scipy", "polars", "numpy"}
-    return sorted(heavy & loaded)
+    heavy = "torch lightning pytorch_lightning torchmetrics wandb sklearn scipy polars numpy pydantic"
+    return sorted(set(heavy.split()) & loaded)
+
+
+def test_help_copies_the_configs_once(door: Door, monkeypatch) -> None:
+    copied: list[None] = []
+    monkeypatch.setattr(CachingConfigRepository, "__init__", _counted(CachingConfigRepository.__init__, copied))
+    assert door("--help").code == 0
+    assert len(copied) == 1  # to compose; Hydra by itself does so for each group and kind of what is in it
+
+
+def _counted(function: Callable[..., None], calls: list[None]) -> Callable[..., None]:
+    def counted(*given: object) -> None:
+        calls.append(None)
+        function(*given)
+
+    return counted
 
 
 @pytest.mark.parametrize("word", ["lr=abc", "model._target_=os.system"])

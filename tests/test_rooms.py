@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "errors": set(),
     "renamed": set(),
     "randomness": set(),
+    "lean_torchmetrics": set(),
     "models": set(),
     "lock": {"errors"},
     "validation": {"errors"},
@@ -21,11 +22,11 @@ MAY_IMPORT = {
     "config": {"errors", "validation", "components", "renamed"},
     "data": {"errors", "randomness"},
     "optim": {"errors"},
-    "tasks": {"errors"},
+    "tasks": {"errors", "lean_torchmetrics"},
     "loggers": {"errors", "run_files"},
     "study": {"errors", "randomness", "validation", "text", "run_files", "config", "lock", "renamed"},
     "training": {
-        *("errors", "randomness", "text", "run_files", "components", "config", "lock"),
+        *("errors", "randomness", "text", "run_files", "components", "config", "lock", "lean_torchmetrics"),
         *("data", "optim", "tasks", "loggers"),
     },
     "analysis": {"errors", "validation", "text", "study"},
@@ -40,7 +41,9 @@ MAY_IMPORT = {
     "studies": {"composition", "trial_config", "cli", "study", "analysis", "training"},
 }
 TORCH_FREE = tuple(
-    room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")
+    room
+    for room in MAY_IMPORT
+    if room not in ("data", "models", "optim", "tasks", "loggers", "training", "lean_torchmetrics")
 )
 
 

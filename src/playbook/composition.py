@@ -1,4 +1,7 @@
-"""What Hydra composes from `conf/` and overrides, and what it refuses, in the user's words. No torch here."""
+"""What Hydra composes from `conf/` and overrides, and what it refuses, in the user's words.
+
+No torch here, and pydantic only where something is refused: `--help` and `--cfg job` pass through.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.config import GROUPS, NOT_OFFERED, flatten, settable
 from playbook.errors import InputError
-from playbook.validation import unknown_key
 
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 SCRIPT_CONFIG_DIR = str(Path(__file__).parent / "conf")
@@ -47,6 +48,8 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str], config
         )
     missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
     if isinstance(error, MissingConfigException) and missing:
+        from playbook.validation import unknown_key
+
         group, option = missing.groups()
         options = [f"{group}={name}" for name in error.options or []]
         return InputError(unknown_key(f"{group}={option}", options, "option"))
@@ -61,6 +64,9 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str], config
 
 def _unknown_override(key: str, config_name: str, overrides: Sequence[str], config_dir: str) -> str:
     """Hydra refuses a key that the config does not have without saying which it has: say it, for these options."""
+    from playbook.config import GROUPS, NOT_OFFERED, flatten, settable
+    from playbook.validation import unknown_key
+
     block, _, name = key.rpartition(".")
     given = next((override for override in overrides if override.startswith(f"{key}=")), key)
     if name in NOT_OFFERED and block in ("", "trainer"):

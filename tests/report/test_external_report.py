@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+import warm
 from command import ROOT, python
 
 from playbook.errors import InputError
@@ -60,7 +61,7 @@ def test_commands_only_where_the_keys_are_ours(tmp_path):
 
 def test_the_command_line(tmp_path):
     edge(tmp_path)
-    done = python(str(ROOT / "scripts" / "report.py"), "trials=edge.csv", "objective.mode=min", folder=tmp_path)
+    done = warm.run(ROOT / "scripts" / "report.py", "trials=edge.csv", "objective.mode=min", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "report/index.html"
     codes = {finding["code"] for finding in json.loads((tmp_path / "report" / "findings.json").read_text())}

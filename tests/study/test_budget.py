@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from command import Door, python
+import warm
+from command import Door
 from rich.console import Console
 
 from hydra_plugins.quasi_random_sweeper.quasi_random_sweeper import StudyKeys
@@ -350,14 +351,14 @@ def test_a_budget_from_the_command_line_of_any_app(tmp_path: Path, launcher: tup
     words = (*words, "++hydra.sweeper.study.roles.kind=scientific", "hydra.sweeper.study.n_trials=6")
     workers = 2 if launcher else 1
     for _ in range(2):
-        done = python("app.py", *words, f"hydra.sweeper.study.budget_hours={0.1 / HOUR}", folder=tmp_path)
+        done = warm.run("app.py", *words, f"hydra.sweeper.study.budget_hours={0.1 / HOUR}", folder=tmp_path)
         assert done.returncode == 0, done.stderr
         assert f"{workers} of 6 trials done" in done.stdout
         assert (
             f"{6 - workers} of 6 trials left to train; the same command with hydra.sweeper.study.budget_hours="
             in done.stdout
         )
-    done = python("app.py", *words, "hydra.sweeper.study.budget_hours=1", folder=tmp_path)
+    done = warm.run("app.py", *words, "hydra.sweeper.study.budget_hours=1", folder=tmp_path)
     assert "6 of 6 trials done" in done.stdout
     assert "used up" not in done.stdout
 

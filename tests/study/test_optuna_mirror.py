@@ -6,8 +6,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import warm
 from ended_study import ARMS, DIVERGES_FROM, EVALUATED, PLAIN, begin, end
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -369,14 +368,13 @@ def test_a_database_that_is_not_there_is_said_in_a_line(tmp_path, url, said):
 
 def test_the_script_rebuilds_a_study_that_is_not_running(tmp_path):
     end(tmp_path, PLAIN, begin(tmp_path, PLAIN, 3)[:2])
-    command = [sys.executable, str(SCRIPT), f"study_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = warm.run(SCRIPT, f"study_dir={tmp_path}", folder=tmp_path)
     address = database_url(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"2 trials; to look at them: optuna-dashboard {address}\n"
     assert len(fields(mirror(tmp_path, PLAIN))) == 2
     with locked(tmp_path, "it is free"):
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = warm.run(SCRIPT, f"study_dir={tmp_path}", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: study_dir={tmp_path}: the study is running, and its store follows it\n"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import warm
 from command import python
 
 APP = """
@@ -49,7 +50,7 @@ def test_the_number_that_a_job_returns_is_its_objective_and_the_study_goes_on(ap
     (app / "app.py").write_text(APP.replace("OWN_KEYS", str(own_keys)))
     words = (*SWEEP, "x=interval(0,1)", "kind=a,bb", "hydra.sweeper.study.name=f", "hydra.sweep.dir=elsewhere")
     for n_trials in (4, 8):
-        done = python("app.py", *words, f"hydra.sweeper.study.n_trials={n_trials}", folder=app)
+        done = warm.run("app.py", *words, f"hydra.sweeper.study.n_trials={n_trials}", folder=app)
         assert done.returncode == 0, done.stderr
         table = pl.read_csv(app / "studies" / "f" / "trials.csv")
         assert len(table) == n_trials
@@ -65,7 +66,7 @@ def test_the_number_that_a_job_returns_is_its_objective_and_the_study_goes_on(ap
 def test_what_the_playbook_forbids_to_trials_of_ours_is_other_apps_own_business(app: Path) -> None:
     words = (*SWEEP, "max_steps=10,20", "task=reach,push", "seed=interval(0,9)", "hydra.sweeper.study.n_trials=4")
     roles = "++hydra.sweeper.study.roles.task=scientific"
-    done = python("app.py", *words, roles, folder=app)
+    done = warm.run("app.py", *words, roles, folder=app)
     assert done.returncode == 0, done.stderr
     assert "4 of 4 trials done" in done.stdout
     assert "at step" not in done.stdout
@@ -84,7 +85,7 @@ def test_a_job_that_exits_ends_its_own_trial(app: Path) -> None:
 
 
 def test_what_is_wrong_is_one_line_with_the_keys_of_this_app(app: Path) -> None:
-    done = python("app.py", *SWEEP, "x=0.1,0.2", "hydra.sweeper.study.n_trials=3", folder=app)
+    done = warm.run("app.py", *SWEEP, "x=0.1,0.2", "hydra.sweeper.study.n_trials=3", folder=app)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: hydra.sweeper.study.n_trials=3: the space has 2 different trials")
@@ -93,7 +94,7 @@ def test_what_is_wrong_is_one_line_with_the_keys_of_this_app(app: Path) -> None:
 
 def test_the_commands_of_its_report_can_be_run(app: Path) -> None:
     words = (*SWEEP, "x=interval(0,0.2)", "kind=a,b", "++hydra.sweeper.study.roles.kind=scientific")
-    done = python("app.py", *words, "hydra.sweeper.study={name: r, n_trials: 4, goal: which kind?}", folder=app)
+    done = warm.run("app.py", *words, "hydra.sweeper.study={name: r, n_trials: 4, goal: which kind?}", folder=app)
     assert done.returncode == 0, done.stderr
     (command,) = (line.partition("python ")[2] for line in done.stdout.splitlines() if line.startswith("report: "))
     reported = python(*shlex.split(command), folder=app)
@@ -103,6 +104,6 @@ def test_the_commands_of_its_report_can_be_run(app: Path) -> None:
     assert commands
     for command in sorted(commands):
         _, *again = shlex.split(command)
-        planned = python(*again, "++hydra.sweeper.study.dry_run=true", folder=app)
+        planned = warm.run(*again, "++hydra.sweeper.study.dry_run=true", folder=app)
         assert planned.returncode == 0, f"{command}: {planned.stderr}"
         assert "which kind?" in planned.stdout

@@ -6,16 +6,15 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
+import warm
 import yaml
-from command import ROOT, Door, python
+from command import ROOT, Door
 from rich.console import Console
 
 from playbook.study.config import StudyConfig
@@ -37,7 +36,7 @@ def folders(studies: Path, name: str) -> list[str]:
     return sorted(path.name for path in (studies / "outputs" / "studies" / name).glob("trial_*"))
 
 
-def test_a_study_is_extended_to_its_new_target(door: Door, tmp_path: Path) -> None:
+def test_a_study_is_extended_to_its_new_target(door: Door, tmp_path: Path, unreported: None) -> None:
     words = ("-m", "optimizer=adam", LR, "study.name=a", *SHORT)
     assert door(*words, "study.n_trials=3").code == 0
     first = trials_csv(tmp_path, "a")
@@ -58,7 +57,7 @@ def test_a_grid_with_seeds_is_all_of_it(door: Door, tmp_path: Path) -> None:
     assert table.columns == ["trial", "arm", "status", "objective", "best_step", "seed", "lr"]
 
 
-def test_the_same_command_without_a_name_finds_its_study(door: Door, tmp_path: Path) -> None:
+def test_the_same_command_without_a_name_finds_its_study(door: Door, tmp_path: Path, unreported: None) -> None:
     for words in (("lr=0.1,0.2", "model.width=8"), ("model.width=8", "lr=0.1,0.2"), ("lr=0.1,0.2", "model.width=9")):
         assert door("-m", *words, *SHORT).code == 0
     assert len(list((tmp_path / "outputs" / "studies").iterdir())) == 2
@@ -73,7 +72,7 @@ def test_options_of_groups_are_arms_with_their_own_spaces(door: Door, tmp_path: 
     assert (momentum != beta1).all()
 
 
-def test_the_printed_command_is_one_line_that_a_shell_can_take(door: Door) -> None:
+def test_the_printed_command_is_one_line_that_a_shell_can_take(door: Door, unreported: None) -> None:
     out = door("-m", "model.activation=relu,gelu", "study.name=a", *SHORT).out
     (again,) = (line for line in out.splitlines() if line.startswith("again "))
     assert len(again) > 80
@@ -94,7 +93,7 @@ def test_the_live_table_keeps_to_its_lines(tmp_path: Path) -> None:
     assert row.split()[:3] == ["0/2", "0", "0"]
 
 
-def test_a_trial_can_be_run_again_by_its_command(door: Door, tmp_path: Path) -> None:
+def test_a_trial_can_be_run_again_by_its_command(door: Door, tmp_path: Path, unreported: None) -> None:
     """The command that the study prints for its best trial gives the same curves."""
     assert door("-m", "optimizer=adam", LR, "study.name=a", "study.n_trials=2", *SHORT).code == 0
     study = read_study(tmp_path / "outputs" / "studies" / "a")
@@ -254,7 +253,7 @@ def test_a_study_without_m_is_refused(door: Door) -> None:
     assert "python train.py -m study=learning_rate" in door("study=learning_rate", *SHORT).line
 
 
-def test_a_changed_study_is_refused_with_the_difference(door: Door) -> None:
+def test_a_changed_study_is_refused_with_the_difference(door: Door, unreported: None) -> None:
     words = ("-m", "optimizer=adam", "study.name=a", "study.n_trials=2")
     assert door(*words, LR, *SHORT).code == 0
     assert "nuisance.lr.max: 0.1 there, 0.2 here" in door(*words, "lr=tag(log,interval(1e-4,0.2))", *SHORT).line
@@ -277,13 +276,13 @@ def test_a_list_of_trials(door: Door, tmp_path: Path) -> None:
     assert table.select("lr", "model.width", "optimizer").rows() == [(0.1, 8, "nesterov"), (0.2, 128, "adam")]
 
 
-def test_what_a_trial_of_a_list_leaves_out_is_part_of_it(door: Door) -> None:
+def test_what_a_trial_of_a_list_leaves_out_is_part_of_it(door: Door, unreported: None) -> None:
     words = ("-m", "study.trials=[{}, {lr: 0.1}]", "study.name=l", *SHORT)
     assert door(*words, "lr=0.3").code == 0
     assert "trials: the list begins otherwise there" in door(*words, "lr=0.4").line
 
 
-def test_what_was_killed_before_it_was_written_is_written(door: Door, tmp_path: Path) -> None:
+def test_what_was_killed_before_it_was_written_is_written(door: Door, tmp_path: Path, unreported: None) -> None:
     """A sweep that is killed as its last trial ends leaves nothing to run, and a table without that trial."""
     words = ("-m", "lr=0.1,0.2", "study.name=a", *SHORT)
     assert door(*words).code == 0
@@ -296,7 +295,7 @@ def test_what_was_killed_before_it_was_written_is_written(door: Door, tmp_path: 
     assert (folder / "optuna.db").exists()
 
 
-def test_a_damaged_result_is_refused_with_its_remedy(door: Door, tmp_path: Path) -> None:
+def test_a_damaged_result_is_refused_with_its_remedy(door: Door, tmp_path: Path, unreported: None) -> None:
     words = ("-m", "lr=0.1,0.2", "study.name=a", *SHORT)
     assert door(*words).code == 0
     own = Path("outputs/studies/a/trial_00001")
@@ -321,7 +320,7 @@ def test_a_place_that_cannot_be_written_is_one_line(door: Door, tmp_path: Path) 
 
 
 def test_the_threads_of_a_study_are_fixed_when_it_begins(
-    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreported: None
 ) -> None:
     words = ("-m", "lr=0.1,0.2", "study.name=t", *(word for word in SHORT if not word.startswith("trainer.num")))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -339,19 +338,12 @@ def test_the_block_in_conf_has_the_defaults_of_the_code() -> None:
     assert shipped == {key: value for key, value in code.items() if key != "app"}
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, *words: str) -> warm.Command:
     """A sweep as a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *words],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    return warm.start(ROOT / "train.py", "-m", *words, folder=folder)
 
 
-def test_one_study_whatever_runs_it(door: Door, tmp_path: Path) -> None:
+def test_one_study_whatever_runs_it(door: Door, tmp_path: Path, unreported: None) -> None:
     """In process, two workers, two halves, and killed at random moments: the same table, no trial trained twice."""
     words = ("optimizer=adam", LR, "study.name=s", "study.n_trials=6", *SHORT)
     assert door("-m", *words).code == 0
@@ -365,12 +357,13 @@ def test_one_study_whatever_runs_it(door: Door, tmp_path: Path) -> None:
 
     pool = tmp_path / "pool"
     pool.mkdir()
-    done = python(str(ROOT / "train.py"), "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *words, folder=pool)
+    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = warm.run(ROOT / "train.py", "-m", *joblib, *words, folder=pool)
     assert done.returncode == 0, done.stderr
     assert trials_csv(pool, "s") == whole
 
 
-def test_killed_at_ten_random_moments(door: Door, tmp_path: Path) -> None:
+def test_killed_at_ten_random_moments(door: Door, tmp_path: Path, unreported: None) -> None:
     """SIGKILL for the sweep and its workers, again and again; a finished trial is never begun again."""
     words = ("optimizer=adam", LR, "study.name=s", "study.n_trials=8", *SHORT[:1], "max_steps=150", *SHORT[2:])
     assert door("-m", *words).code == 0
@@ -392,7 +385,7 @@ def test_killed_at_ten_random_moments(door: Door, tmp_path: Path) -> None:
         assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
         finished = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
     assert len(finished) > 0
-    assert python(str(ROOT / "train.py"), "-m", *words, folder=folder).returncode == 0
+    assert warm.run(ROOT / "train.py", "-m", *words, folder=folder).returncode == 0
     assert trials_csv(folder, "s") == whole
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
 
@@ -411,7 +404,7 @@ def test_two_sweeps_of_one_study_do_not_meet(tmp_path: Path) -> None:
             if list(tmp_path.rglob("trial_00000/evals.csv")):
                 break
             time.sleep(0.1)
-        second = python(str(ROOT / "train.py"), "-m", *words, folder=tmp_path)
+        second = warm.run(ROOT / "train.py", "-m", *words, folder=tmp_path)
         assert second.returncode == 2
         assert "another sweep of this study is running" in second.stderr
     finally:

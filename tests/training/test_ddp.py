@@ -11,8 +11,6 @@ import functools
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from conftest import config_of
 from run_state import final_state
 
@@ -251,10 +250,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 def disturb(folder: Path, act: Callable[[int], object]) -> Death:
     """`python train.py …` in a session of its own; once it has committed something more, `act` on its process id."""
     before = newest_commit(folder)
-    command = [sys.executable, str(ROOT / "train.py"), *TRIAL, f"output_dir={folder}"]
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=folder.parent, env=environment, start_new_session=True, **pipes) as process:
+    with warm.start(ROOT / "train.py", *TRIAL, f"output_dir={folder}", folder=folder.parent) as process:
         try:
             until(lambda: newest_commit(folder) > before or process.poll() is not None)
             act(process.pid)
@@ -262,7 +258,7 @@ def disturb(folder: Path, act: Callable[[int], object]) -> Death:
             err = [line for line in lines if not line.startswith("step ")]  # those of a slow machine's progress
             # Python's own helpers for shared resources end when their pipe does, a moment later.
             until(lambda: not of_session(process.pid), 60)
-            return Death(process.returncode, err, newest_commit(folder), list(of_session(process.pid)))
+            return Death(process.wait(), err, newest_commit(folder), list(of_session(process.pid)))
         finally:
             for pid in of_session(process.pid):
                 os.kill(pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm
 from conftest import config_of
 from pytorch_lightning import Callback, LightningModule, Trainer
 from run_state import final_state
@@ -51,23 +52,15 @@ def newest_commit(folder: Path) -> int:
     return max(map(step_of, (folder / "checkpoints").glob("resume_*.ckpt")), default=-1)
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, *overrides, f"output_dir={folder}"]
-    return subprocess.Popen(
-        command,
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+def start(folder: Path, *overrides: str) -> warm.Command:
+    return warm.start(ROOT / "train.py", *SMALL, *overrides, f"output_dir={folder}", folder=folder.parent)
 
 
-def outcome(process: subprocess.Popen[str], folder: Path) -> Outcome:
+def outcome(process: warm.Command, folder: Path) -> Outcome:
     lines = process.communicate(timeout=60)[1].splitlines()
     err = [line for line in lines if not line.startswith("step ")]  # those of a slow machine's progress
     rows = len(read_table(folder, STEPS))
-    return Outcome(process.returncode, err, newest_commit(folder), rows, (folder / "result.json").exists())
+    return Outcome(process.wait(), err, newest_commit(folder), rows, (folder / "result.json").exists())
 
 
 def interrupt_a_command(folder: Path, signum: signal.Signals) -> Outcome:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import ks_2samp
 from torch import Tensor
 
 from playbook.data.split import SplitName
@@ -74,6 +73,8 @@ def skew(sample: Tensor, everyone: Tensor) -> float:
         num_classes = int(everyone.max()) + 1
         frequencies = [torch.bincount(part, minlength=num_classes).double() / len(part) for part in (sample, everyone)]
         return float((frequencies[0] - frequencies[1]).abs().sum() / 2)
+    from scipy.stats import ks_2samp  # half a second of imports
+
     pairs = zip(sample.T.numpy(), everyone.T.numpy(), strict=True)
     return max(float(ks_2samp(few, many, method="asymp").statistic) for few, many in pairs)
 

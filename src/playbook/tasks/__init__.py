@@ -1,5 +1,6 @@
 """What a model is asked to do. A fork's own task subclasses `Task`; an option in `conf/task/` names the class."""
 
+import playbook.lean_torchmetrics  # noqa: F401
 from playbook.tasks.base import Task, TaskMetrics
 from playbook.tasks.classification import Classification, ClassificationMetrics
 from playbook.tasks.regression import Regression, RegressionMetrics

@@ -8,6 +8,7 @@
 Bad input is an `InputError`, before anything is written; a full disk or a process that died is a `CrashError`.
 """
 
+import playbook.lean_torchmetrics  # noqa: F401
 from playbook.training.load import Predictor, Run, load_run
 from playbook.training.trial import train
 
