@@ -15,12 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EXAMPLE = Path(__file__).parent / "new_project"
 PROJECT_FILE = Path("conf/project.yaml")
+USAGE = "type make project NAME=<name of your package>, or python scripts/new_project.py <name>"
 
 
 def main(arguments: list[str]) -> int:
     """The exit code: 2 where the name cannot be a package's, or something has it already; nothing is written then."""
+    if arguments in (["-h"], ["--help"]):
+        print(f"{USAGE}\n\n{__doc__}")
+        return 0
     if len(arguments) != 1 or (refused := _refused(arguments[0])):
-        print(f"error: {refused if len(arguments) == 1 else 'type make project NAME=<name of your package>'}")
+        print(f"error: {refused if len(arguments) == 1 else USAGE}")
         return 2
     name = arguments[0]
     files = {_place(path, name): path.read_text(encoding="utf-8") for path in sorted(EXAMPLE.rglob("*.*"))}

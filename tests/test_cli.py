@@ -6,6 +6,7 @@ Most commands run in this process, a tenth of a second each; what only a process
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -24,6 +25,8 @@ import playbook
 from playbook import components
 from playbook.cli import hydra_arguments
 from playbook.data import Arrays
+from playbook.errors import InputError
+from playbook.trial_config import compose
 
 SMALL = ("logger=none", "max_steps=2", "eval_every=2", "trainer.num_threads=1", "trainer.device=cpu")
 
@@ -372,7 +375,18 @@ def test_an_output_root_without_permission_is_the_disks_trouble(door: Door) -> N
     assert outcome.left_behind == []
 
 
-@pytest.mark.parametrize("text", [b"{{{{", b"- 1\n", b"\xff\xfe\x00", b"", b"lr: !!python/object/apply:os.system [ls]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{{{{",
+        b"- 1\n",
+        b"\xff\xfe\x00",
+        b"",
+        b"lr: !!python/object/apply:os.system [ls]",
+        b"{a: " * 5000 + b"}" * 5000,
+    ],
+    ids=range(6),
+)
 def test_a_damaged_config_in_the_folder(door: Door, tmp_path: Path, text: bytes) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_bytes(text)
@@ -452,6 +466,20 @@ def test_the_lr_that_a_command_means(door: Door, experiments: str, tmp_path: Pat
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert f"\nlr: {lr}\n" in f"\n{config}"
     assert "run/result.json" in outcome.left_behind
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        *((word, "are a study: python train.py -m") for word in ("lr=1,2", "model=mlp,cnn", "lr=interval(1,2)")),
+        ("model=null", "the name of an option"),
+        ("hydra/launcher=null", "the name of an option"),
+    ],
+)
+def test_what_python_cannot_compose_is_one_short_line(override: str, part: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(override)}: [^\n]*{re.escape(part)}") as refusal:
+        compose(override)
+    assert len(str(refusal.value)) < 150
 
 
 def test_python_and_the_command_line_find_the_same_run(door: Door, tmp_path: Path, monkeypatch) -> None:

@@ -444,3 +444,9 @@ def test_what_torchs_optimizer_refuses_is_a_line(arguments: dict[str, Any], part
     assert part in str(error.value)
     assert str(error.value).startswith("optimizer")
     assert "\n" not in str(error.value)
+
+
+def test_a_component_that_ends_the_process_is_one_line() -> None:
+    line = r"^model: Mine\(\) ended the process \(sys\.exit\(0\)\)$"
+    with pytest.raises(InputError, match=line), components.errors_of("model", "Mine()"):
+        raise SystemExit(0)

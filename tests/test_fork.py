@@ -91,6 +91,12 @@ def test_a_name_that_cannot_be_is_refused_in_a_line(fork):
     assert git(fork, "status", "--porcelain") == before
 
 
+def test_help_is_no_name(fork):
+    shown = python(fork, "scripts/new_project.py", "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "NAME=" in shown.stdout.splitlines()[0]
+
+
 def test_a_command_line_does_not_extend_trust(fork):
     words = ("train.py", "model._target_=os.system", "+packages=[os]", "logger=none")
     refused = python(fork, *words)

@@ -22,13 +22,12 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.composition import CONFIG_DIR, SCRIPT_CONFIG_DIR, explain
+from playbook.composition import CONFIG_DIR, SCRIPT_CONFIG_DIR, explain, refuse_group_without_option
 from playbook.errors import CrashError, InputError, exit_with, short_traceback
 
 _OPEN_BLOCK_OF_A_STUDY = r"^(?=study\.(roles|scientific|cases|nuisance|repeat)[.=])"
@@ -218,22 +217,9 @@ def _refuse_flags_together(flags: argparse.Namespace) -> None:
 
 
 def _refuse_overrides(overrides: Sequence[str], multirun: bool) -> None:
-    parser = OverridesParser.create()
     for word in overrides:
         if multirun and re.match(r"\+{0,2}output_dir=(?!null$)", word):
             raise InputError(f"{word}: with -m each trial has a folder of its own; remove it, or set output_root")
         if plugin := re.match(r"\+{0,2}hydra\.(sweeper|launcher)\._target_=", word):
             raise InputError(f"{word}: choose one by its name, with hydra/{plugin.group(1)}=<option>")
-        if re.match(
-            r"[\w/]*=", word
-        ):  # model=null: Hydra raises a plain ValueError that does not say which word it means
-            try:
-                (override,) = parser.parse_overrides([word])
-            except RecursionError:
-                raise InputError(f"{word[:40]}…: nested too deeply") from None
-            if override.is_sweep_override():  # model=mlp,cnn with -m
-                continue
-            group = override.key_or_group
-            is_group = group.startswith("hydra/") or (Path(CONFIG_DIR) / group).is_dir()
-            if is_group and not isinstance(override.value(), (str, list)):
-                raise InputError(f"{word}: type key=value, for a group the name of an option, or leave it out")
+        refuse_group_without_option(word)

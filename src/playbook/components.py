@@ -64,6 +64,8 @@ def errors_of(key: str, where: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except SystemExit as error:
+        raise InputError(f"{key}: {where} ended the process (sys.exit({error.code!r}))") from error
     except Exception as error:
         if isinstance(error, MemoryError) or re.search("memory|alloc", str(error), re.IGNORECASE):
             raise

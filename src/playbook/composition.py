@@ -39,6 +39,26 @@ def compose_config(config_name: str, overrides: Sequence[str], config_dir: str =
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
 
 
+def refuse_group_without_option(override: str) -> None:
+    """`model=null`: Hydra raises a plain ValueError that does not say which override it means.
+
+    Raises:
+        InputError: it is one of a group and names no option.
+    """
+    if not re.match(r"[\w/]*=", override):
+        return
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([override])
+    except RecursionError:
+        raise InputError(f"{override[:40]}…: nested too deeply") from None
+    if parsed.is_sweep_override():  # model=mlp,cnn with -m
+        return
+    group = parsed.key_or_group
+    is_group = (Path(CONFIG_DIR) / group).is_dir() or group.startswith("hydra/")
+    if is_group and not isinstance(parsed.value(), (str, list)):
+        raise InputError(f"{override}: type key=value, for a group the name of an option, or leave it out")
+
+
 def explain(error: Exception, config_name: str, overrides: Sequence[str], config_dir: str = CONFIG_DIR) -> InputError:
     """Hydra's or OmegaConf's refusal of `overrides` as one line: the key, the value and what is allowed."""
     text = str(error)
@@ -59,6 +79,13 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str], config
         return InputError(_unknown_override(key.group(1), config_name, overrides, config_dir))
     if override := re.search(r"Error merging override (.*)", text):
         return InputError(f"{override.group(1)}: of another kind than what the config has there; --cfg job shows it")
+    if sweep := re.search(
+        r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?: requires|$)", text, re.MULTILINE
+    ):
+        return InputError(
+            f"{sweep[1]}: several values are a study: python train.py -m (--multirun), or playbook.run_study; a list is"
+            " written key=[a,b]"
+        )
     return InputError(" ".join(text.split()))
 
 

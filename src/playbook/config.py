@@ -187,7 +187,10 @@ def read_config(path: Path) -> dict[str, Any]:
     """The plain containers of a run's `config.yaml`. Only data is read: no tag of the file can make an object."""
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        json.dumps(
+            loaded, default=str, skipkeys=True
+        )  # what is nested deeper than Python goes is found here and not somewhere later
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as a config: {one_line(error)}") from None
     if not isinstance(loaded, dict):
         raise InputError(f"{path} is not a run's config: a mapping of keys is needed")

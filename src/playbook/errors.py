@@ -46,15 +46,12 @@ def short_traceback(error: BaseException) -> str:
     The innermost of our frames is always there, so that something is.
     """
     package = Path(__file__).parent
-    engine = [str(package / name) for name in ("training", "study", "cli.py", "compose.py")]
-    engine.append(str(package.parent / "hydra_plugins"))
+    engine = (str(package), str(package.parent / "hydra_plugins"))
     libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if not frame.filename.startswith((*libraries, "<"))]
     shown = [
-        frame
-        for frame in ours[:-1]
-        if not frame.filename.startswith(tuple(engine)) and frame.name not in ("<module>", "main")
+        frame for frame in ours[:-1] if not frame.filename.startswith(engine) and frame.name not in ("<module>", "main")
     ]
     lines = ["Traceback (HYDRA_FULL_ERROR=1 shows all of it):\n", *traceback.format_list([*shown, *ours[-1:]])]
     return "".join([*lines, *traceback.format_exception_only(error)]).rstrip()

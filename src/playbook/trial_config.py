@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.composition import compose_config, explain
+from playbook.composition import compose_config, explain, refuse_group_without_option
 from playbook.config import Config, flatten, load_config
 from playbook.errors import InputError
 from playbook.validation import show
@@ -29,6 +29,8 @@ def compose(*overrides: str) -> Config:
         InputError: a line for each fault. Nothing has been created.
     """
     try:
+        for override in overrides:
+            refuse_group_without_option(override)
         cfg = compose_config("train", overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, "train", overrides) from error

@@ -53,6 +53,19 @@ def test_images_in_both_storages(tmp_path, images):
     assert stored.inputs.dtype == (torch.float32 if images.dtype == np.float16 else getattr(torch, str(images.dtype)))
 
 
+def test_a_feature_and_a_target_that_outliers_hide_are_named(tmp_path):
+    inputs, targets = np.vstack([TABLE] * 4), np.tile(SCORES, 4)
+    assert source(tmp_path, {"inputs": inputs, "targets": targets}).caveats() == []
+    data = source(tmp_path, {"inputs": inputs, "targets": targets}, val_fraction=0.1, test_fraction=0)
+    row = int(data._indices["train"][0])
+    inputs[row, 2], targets[row] = 1e200, -1e30
+    feature, target = source(
+        tmp_path, {"inputs": inputs, "targets": targets}, val_fraction=0.1, test_fraction=0
+    ).caveats()
+    assert feature.startswith("feature 2: a few values, up to 1e+200, are so far out")
+    assert target.startswith("target 0: a few values, up to 1e+30, are so far out")
+
+
 def test_splits_of_the_file_are_used_as_they_are_and_the_test_arrays_are_not_touched(tmp_path):
     unreadable = np.array([object()], dtype=object)  # reading it raises
     arrays = {"inputs": TABLE, "targets": CLASSES, "val_inputs": TABLE[:5] + 9, "val_targets": CLASSES[:5]}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from playbook.data.standardisation import Standardisation
+from playbook.data.standardisation import Standardisation, hidden_by_outliers
 
 
 @pytest.mark.parametrize("shape", [(5000, 3), (5000, 2, 4, 3)])
@@ -52,3 +52,22 @@ def test_the_unit_changes_no_bit_of_ordinary_inputs():
     found = Standardisation.of(examples)
     assert torch.equal(found.mean, mean[0])
     assert torch.equal(found.std, std[0])
+
+
+@pytest.mark.parametrize("outlier", [1e200, -1e10, 1e5])
+@pytest.mark.parametrize("shape", [(400, 3), (400, 3, 2, 2)])
+def test_a_feature_that_an_outlier_hides_is_found(outlier, shape):
+    examples = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    examples[7, 1] = outlier
+    assert hidden_by_outliers(examples, Standardisation.of(examples).std) == [(1, abs(outlier))]
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_ordinary_features_are_not_hidden(scale):
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(4000, generator=generator, dtype=torch.float64)
+    rare, constant = (torch.arange(4000) == 5).double(), torch.full((4000,), 0.3, dtype=torch.float64)
+    cauchy = normal / torch.randn(4000, generator=generator, dtype=torch.float64)
+    examples = scale * torch.stack([normal, normal + 1e6, normal.exp(), cauchy, rare, constant], dim=1)
+    assert hidden_by_outliers(examples, Standardisation.of(examples).std) == []
+    assert hidden_by_outliers((examples / scale).round().to(torch.uint8), torch.ones(6)) == []

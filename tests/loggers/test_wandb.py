@@ -17,7 +17,7 @@ from wandb_file import OfflineRun, read_wandb_file
 import playbook
 from playbook.config import Config
 from playbook.loggers.base import GuardedLogger, RunLogger
-from playbook.training import train
+from playbook.training import loop, resume, train
 
 TRIAL = ("logger=wandb", "model.width=8", "max_steps=60", "eval_every=25", "clip_norm=1.5", "lr=0.1")
 
@@ -206,6 +206,29 @@ def test_a_resumed_trial_goes_on_in_its_run(tmp_path, breaking, monkeypatch):
     assert first.run.run_id == second.run.run_id
     steps = sorted({*first.series("train/loss"), *second.series("train/loss")})
     assert steps == list(range(10))
+
+
+@pytest.mark.parametrize(("owner", "name"), [(loop.result, "complete"), (resume, "write_result")])
+def test_a_trial_that_was_killed_before_its_result_shows_its_predictions(tmp_path, monkeypatch, owner, name):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, kill)
+        with pytest.raises(Killed):
+            train(config_in(tmp_path / "run"), verbose=False)
+    train(config_in(tmp_path / "run"), verbose=False)
+    mirrors = [mirror for mirror in read_offline_runs(tmp_path / "run") if mirror.exit_code == 0]
+    assert mirrors
+    for mirror in mirrors:
+        assert mirror.summary["status"] == "complete"
+        ((step, path),) = mirror.series("predictions/path").items()
+        tables = [json.loads(table.read_text()) for table in tmp_path.glob(f"run/wandb/offline-run-*/files/{path}")]
+        assert step == 10
+        assert {len(table["data"]) for table in tables} == {64}
 
 
 def test_a_finished_trial_that_is_asked_for_again_makes_no_run(tmp_path):

@@ -325,7 +325,10 @@ def test_local_jobs_wait_for_their_gpu_and_one_that_dies_is_alone(tmp_path, monk
     local = {"tasks_per_node": 1, "nodes": 1, "cpus_per_task": 1, "gpus_per_node": 2, "timeout_min": 1}
     target = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
     settings = {"_target_": target, "submitit_folder": f"{tmp_path}/%j", **local}
-    ends = _submitit.run([partial(work, number) for number in range(4)], settings)
+    jobs = [partial(work, number) for number in range(4)]
+    for job in jobs:
+        job.devices = 1
+    ends = _submitit.run(jobs, settings)
     assert [each.status for each in ends] == [JobStatus[name] for name in ("COMPLETED", "FAILED", *["COMPLETED"] * 2)]
     assert "ended without a result" in str(ends[1]._return_value)
     assert all(each._return_value <= 2 for each in ends if each.status == JobStatus.COMPLETED)

@@ -98,6 +98,9 @@ def test_the_average_survives_a_resume_to_the_last_bit(trial_config, tmp_path):
         (f"{__name__}.OwnCheckpoint", "keep_best"),
         (f"{__name__}.OwnBar", "shows the progress of the trial already"),
         ("pytorch_lightning.callbacks.DeviceStatsMonitor", "logger"),
+        ("pytorch_lightning.callbacks.LearningRateFinder", "study=learning_rate"),
+        ("pytorch_lightning.callbacks.BatchSizeFinder", "set batch_size"),
+        ("pytorch_lightning.callbacks.BackboneFinetuning", "freeze parameters within the model"),
         (f"{__name__}.WantsALogger", "logger"),
     ],
 )

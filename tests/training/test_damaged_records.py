@@ -83,3 +83,45 @@ def test_a_best_checkpoint_under_another_steps_name_is_refused(run_trial):
     shutil.copy(checkpoints / f"step_{first:08d}.ckpt", checkpoints / f"step_{second:08d}.ckpt")
     with pytest.raises(InputError, match=f"it holds step {first}"):
         run.model(second)
+
+
+def test_an_unfinished_run_without_checkpoints_says_that_it_begins_again(trial_config, tmp_path, capsys):
+    config, folder = trial_config(*TRIAL), tmp_path / "run"
+    kill_at(config, 12)
+    shutil.rmtree(folder / "checkpoints")
+    train(config, verbose=False)
+    assert "checkpoints: no checkpoint to go on from is left; beginning again from step 0" in capsys.readouterr().err
+    assert playbook.load_run(folder).steps["step"].to_list() == list(range(15))
+
+
+def test_a_run_that_goes_on_as_it_was_has_nothing_to_say(trial_config, capsys):
+    for step in (0, 3, 12):
+        kill_at(trial_config(*TRIAL), step)
+    train(trial_config(*TRIAL), verbose=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_best_checkpoint_that_is_missing_is_said(trial_config, tmp_path, capsys):
+    config, checkpoints = trial_config(*TRIAL), tmp_path / "run" / "checkpoints"
+    kill_at(config, 12)
+    (checkpoints / "step_00000005.ckpt").unlink()
+    train(config, verbose=False)
+    assert "step_00000005.ckpt is missing, the weights of one of the best" in capsys.readouterr().err
+
+
+def test_a_best_checkpoint_of_an_unfinished_run_that_was_renamed_is_refused(trial_config, tmp_path):
+    config, folder = trial_config(*TRIAL), tmp_path / "run"
+    kill_at(config, 12)
+    (folder / "checkpoints" / "step_00000005.ckpt").rename(folder / "checkpoints" / "step_00000007.ckpt")
+    before = snapshot(folder)
+    with pytest.raises(InputError, match=r"step_00000007\.ckpt is not the checkpoint of its name: it holds step 5"):
+        train(config, verbose=False)
+    assert snapshot(folder) == before
+
+
+def test_a_checkpoint_under_a_name_of_ones_own_is_kept(trial_config, tmp_path):
+    config, checkpoints = trial_config(*TRIAL), tmp_path / "run" / "checkpoints"
+    kill_at(config, 12)
+    shutil.copy(checkpoints / "step_00000005.ckpt", checkpoints / "mine.ckpt")
+    train(config, verbose=False)
+    assert (checkpoints / "mine.ckpt").exists()

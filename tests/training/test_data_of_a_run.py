@@ -143,6 +143,14 @@ def test_an_unfinished_run_does_not_go_on_with_other_data(trial_config, tmp_path
     assert train(config, verbose=False).status == "complete"
 
 
+def test_what_outliers_hide_is_said_once(trial_config, tmp_path, capsys):
+    inputs = INPUTS.astype(np.float64)
+    inputs[:3, 0] = 3e199
+    for seed in (0, 1):
+        train(arrays_trial(trial_config, tmp_path, f"seed={seed}", "overwrite=true", inputs=inputs), verbose=False)
+    assert capsys.readouterr().err.count("warning: feature 0: a few values, up to 3e+199,") == 1
+
+
 def test_a_forced_resume_takes_the_data_as_they_are(trial_config, tmp_path):
     config = arrays_trial(trial_config, tmp_path)
     kill_at(config, 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import resource
 import shutil
 import stat
 from collections.abc import Callable
@@ -202,3 +203,15 @@ def test_an_error_elsewhere_is_a_traceback(trial_config, monkeypatch):
     at_step(monkeypatch, 7, broken)
     with pytest.raises(FileNotFoundError):
         train(trial_config(*TRIAL), verbose=False)
+
+
+def test_a_limit_of_the_size_of_files(trial_config, uninterrupted, tmp_path, crash):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        line = crash(trial_config(*TRIAL))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large; the last commit is kept" in line
+    train(trial_config(*TRIAL), verbose=False)
+    assert final_state(tmp_path / "run") == uninterrupted

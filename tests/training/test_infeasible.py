@@ -10,6 +10,7 @@ import pytest
 import torch
 from plain_loop import plain_run
 
+from playbook.errors import CrashError
 from playbook.loggers.base import RunLogger
 from playbook.models import MLP
 from playbook.training import loop, train
@@ -150,3 +151,28 @@ def test_a_crash_of_ones_own_code_shows_its_frames_and_not_those_of_the_librarie
     assert 'raise RuntimeError("a bug")' in outcome.err
     assert len(lines) < 8
     assert not any(package in outcome.err for package in ("site-packages", "lightning", "playbook/training"))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(StopIteration(), "StopIteration was raised in step 6: "), (SystemExit(0), r"sys.exit\(0\) was called")],
+)
+def test_what_would_end_the_loop_in_silence_is_a_crash(trial_config, tmp_path, monkeypatch, error, line):
+    failing_at(monkeypatch, 6, error)
+    with pytest.raises(CrashError, match=f"{line}.* the last commit is kept"):
+        train(trial_config("model.width=8"), verbose=False)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_last_evaluation_that_stops_the_loop_does_not_make_the_trial_complete(trial_config, tmp_path, monkeypatch):
+    evaluate = loop.TrialLoop._evaluate
+
+    def stopping(self):
+        if self.step == 10:
+            raise StopIteration
+        return evaluate(self)
+
+    monkeypatch.setattr(loop.TrialLoop, "_evaluate", stopping)
+    with pytest.raises(CrashError, match="StopIteration was raised in step 10: "):
+        train(trial_config("model.width=8"), verbose=False)
+    assert not (tmp_path / "run" / "result.json").exists()

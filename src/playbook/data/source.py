@@ -25,7 +25,7 @@ from torch import Tensor
 
 from playbook.data.augment import Augmentation
 from playbook.data.split import Split, SplitName, StoredSplit, TensorSplit
-from playbook.data.standardisation import Standardisation
+from playbook.data.standardisation import Standardisation, hidden_by_outliers
 
 
 class Source(ABC):
@@ -63,6 +63,10 @@ class Source(ABC):
         """
         return None
 
+    def caveats(self) -> list[str]:
+        """What whoever reads the results has to know of the training examples, a line each: printed as warnings."""
+        return []
+
 
 class TensorSource(Source):
     """A source whose examples fit in memory: it says what they are, and standardisation and storage are done here.
@@ -86,6 +90,23 @@ class TensorSource(Source):
         if self.in_memory:
             return TensorSplit(self.standardisation(inputs), targets)
         return StoredSplit(inputs, targets, self.standardisation)
+
+    def caveats(self) -> list[str]:
+        """The features, and real-valued targets, whose ordinary values are lost beside a few that are far out."""
+        return self._caveats
+
+    @cached_property
+    def _caveats(self) -> list[str]:
+        inputs, targets = self._train
+        found = [("feature", *hidden) for hidden in hidden_by_outliers(inputs, self.standardisation.std)]
+        if targets.is_floating_point():
+            std = Standardisation.of(targets).std
+            found += [("target", *hidden) for hidden in hidden_by_outliers(targets, std)]
+        return [
+            f"{kind} {index}: a few values, up to {largest:.3g}, are so far out that the others look the same beside"
+            " them; mend or clip them, or take a logarithm"
+            for kind, index, largest in found
+        ]
 
     @cached_property
     def standardisation(self) -> Standardisation:

@@ -12,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+HIDDEN = 1e-3
+"""Of a feature's standard deviation: where the middle half of its values lies closer together, the others decide it."""
+_SAMPLE = 2048  # examples whose quartiles are taken
+_SAMPLE_NUMBERS = 1 << 22  # and at most as many numbers, of large images
 _CHUNK = 4096  # examples converted to float64 at a time: 25 MB of 28×28 images
 
 
@@ -46,6 +50,21 @@ class Standardisation:
     def __call__(self, examples: Tensor) -> Tensor:
         """Float32 of the shape of `examples`: element by element, so a batch gets the same bits as the whole split."""
         return examples.to(self.mean.dtype).sub(self.mean).div_(self.std).float()
+
+
+def hidden_by_outliers(examples: Tensor, std: Tensor) -> list[tuple[int, float]]:
+    """The features (or channels) of which a model sees next to nothing, each with its largest absolute value.
+
+    A few numbers that are far out decide the standard deviation, and what is divided by it is about 0 everywhere else.
+    `std` is that of `Standardisation.of(examples)`. A feature that is mostly constant, as a rare 1 among 0s, is none.
+    """
+    if not examples.is_floating_point():
+        return []
+    count = min(len(examples), _SAMPLE, max(32, _SAMPLE_NUMBERS // max(1, examples[0].numel())))
+    sample = examples[torch.linspace(0, len(examples) - 1, count).long()].double().movedim(1, -1).flatten(0, -2)
+    low, high = np.quantile(sample.numpy(), [0.25, 0.75], axis=0)
+    near = (high > low) & (high - low < HIDDEN * std.double().flatten().numpy())
+    return [(index, float(examples[:, index].abs().max())) for index in np.flatnonzero(near).tolist()]
 
 
 def _units(examples: Tensor, dims: list[int]) -> Tensor:

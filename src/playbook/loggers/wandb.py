@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+import polars as pl
 import wandb
 
 from playbook.loggers.base import RunLogger
-from playbook.run_files import PREDICTION_COLUMNS, WANDB_ID, Result, StepRows, replace_file
+from playbook.run_files import PREDICTIONS, WANDB_ID, Result, StepRows, read_table, replace_file
 
 if TYPE_CHECKING:
     from pytorch_lightning import loggers as lightning_loggers
@@ -51,7 +52,7 @@ class WandbLogger(RunLogger):
         self._dir = dir
         self._mode = mode
         self._run: Any = None
-        self._predictions: list[tuple[Any, ...]] = []
+        self._run_dir = Path()
 
     @property
     def lightning_logger(self) -> lightning_loggers.Logger | None:  # type: ignore[override]
@@ -63,6 +64,7 @@ class WandbLogger(RunLogger):
         return lightning_loggers.WandbLogger(experiment=self._run, log_model=False)
 
     def open(self, *, run_dir: str, config: Mapping[str, Any]) -> None:
+        self._run_dir = Path(run_dir)
         folder = Path(self._dir or run_dir)
         folder.mkdir(parents=True, exist_ok=True)
         arguments: dict[str, Any] = {
@@ -105,7 +107,6 @@ class WandbLogger(RunLogger):
 
     def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:
         self._run.log({STEP: step, **metrics})
-        self._predictions = predictions
 
     def close(self, result: Result | None) -> None:
         if self._run is None:
@@ -114,9 +115,12 @@ class WandbLogger(RunLogger):
         try:
             if result is not None:
                 run.summary.update({name: getattr(result, name) for name in _SUMMARY})
-            if result is not None and self._predictions:
-                rows = [[*map(_plain, row)] for row in self._predictions]
-                run.log({"predictions": wandb.Table(columns=list(PREDICTION_COLUMNS), data=rows)})
+                # From the file: the last evaluation may have been in another process.
+                predictions = read_table(self._run_dir, PREDICTIONS)
+                last = predictions.filter(pl.col("step") == pl.col("step").max())
+                if last.height:
+                    table = wandb.Table(columns=[*last.columns], data=[list(row) for row in last.rows()])
+                    run.log({STEP: last["step"][0], "predictions": table})
         finally:
             # A run that is not finished here would be "finished" by whatever ends the process, even a crash.
             run.finish(exit_code=0 if result is not None else 1)
@@ -198,7 +202,3 @@ def _known_id(run_dir: Path) -> str | None:
         return cast(str, json.loads((run_dir / WANDB_ID).read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

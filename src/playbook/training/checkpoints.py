@@ -26,6 +26,7 @@ from playbook.run_files import sync_folder
 GENERATIONS = 2
 """Checkpoints to resume from that are kept: where the newest turns out damaged, the one before it serves."""
 
+_OUR_NAME = re.compile(r"(step|resume)_\d{8,}\.ckpt")
 _LABEL = b"sha256:"
 _COMMENT_BYTES = len(_LABEL) + 64
 _END_RECORD_BYTES = 22  # of a zip archive without a comment; its last two are the comment's length
@@ -118,8 +119,7 @@ def step_of(path: Path) -> int:
 
 def saved(folder: Path, kind: Literal["step", "resume"]) -> list[Path]:
     """The checkpoints of a kind, the oldest first; files of other names are not ours."""
-    names = re.compile(rf"{kind}_\d{{8,}}\.ckpt")
-    return sorted((path for path in folder.glob("*.ckpt") if names.fullmatch(path.name)), key=step_of)
+    return sorted((path for path in folder.glob(f"{kind}_*.ckpt") if _OUR_NAME.fullmatch(path.name)), key=step_of)
 
 
 def best_path(folder: Path, step: int) -> Path:
@@ -142,10 +142,10 @@ def keep(folder: Path, best: Iterable[int], *, generations: int = GENERATIONS, n
 
 
 def keep_only(folder: Path, kept: Iterable[Path]) -> None:
-    """Delete every other checkpoint and what a crash left half written."""
+    """Delete every other checkpoint of ours and what a crash left half written."""
     names = {path.name for path in kept}
     for path in folder.iterdir():
-        if path.name not in names and path.suffix in (".ckpt", ".tmp"):
+        if path.name not in names and _OUR_NAME.fullmatch(path.name.removesuffix(".tmp")):
             path.unlink()
 
 

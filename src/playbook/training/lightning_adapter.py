@@ -41,13 +41,17 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from playbook.config import CALLBACKS_NOT_OFFERED, TrainerConfig
-from playbook.errors import InputError, one_line
+from playbook.errors import CrashError, InputError, one_line
 from playbook.tasks import Task
 from playbook.training.checkpoints import SafeCheckpointIO
 from playbook.training.distributed import Rank
 
 _CALLBACKS_REFUSED = CALLBACKS_NOT_OFFERED | {
     "Checkpoint": "checkpoints are written at each evaluation (D3): set keep_best for how many of the best to keep",
+    "BackboneFinetuning": "it looks for a LightningModule's own backbone: freeze parameters within the model, or write"
+    " a BaseFinetuning for pl_module.model",
+    "BatchSizeFinder": "it changes batch_size, which the config decides: set batch_size",
+    "LearningRateFinder": "it changes lr, which the config decides: type python train.py -m study=learning_rate",
     "LearningRateMonitor": "the learning rate of every step is in steps.csv and in the logger; remove it",
     "ProgressBar": "the terminal shows the progress of the trial already; remove it",
     "StochasticWeightAveraging": "it averages by epochs, and there are none: use"
@@ -167,6 +171,7 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
 
     Raises:
         InputError: a callback asks for what this trainer does not have.
+        CrashError: the user's own code ended the process.
         KeyboardInterrupt: as it was raised.
     """
     path = None if checkpoint is None else str(checkpoint)
@@ -178,6 +183,8 @@ def fit(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: Path | None
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise error.__context__ from None
+        if not error.code:  # the command would end as if the trial had
+            raise CrashError(f"sys.exit({error.code!r}) was called within a step") from error
         raise
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ class TrialLoop(LeanModule):
 
         Raises:
             InputError: a callback asks for what this trainer does not have.
-            CrashError: a callback stopped training before its last step.
+            CrashError: a callback, or StopIteration, ended training before its last step.
         """
         config = self._config
         if self.step < config.total_steps:
@@ -122,6 +122,8 @@ class TrialLoop(LeanModule):
                 f"a callback stopped training at step {self.step} of {config.total_steps};"
                 " a trial runs all of its steps (D3)"
             )
+        if self._state.objectives[-1][0] < config.total_steps:
+            self._refuse_stop_iteration()
         return result.complete(config, self._state, self.task, self._setup.validation.targets)
 
     # What Lightning asks for, and what it calls, in the order of its calls.
@@ -230,6 +232,12 @@ class TrialLoop(LeanModule):
         elif self._progress.is_due(monotonic()):
             self._progress.show(step, self.buffer.last_loss)
 
+    def on_train_epoch_end(self) -> None:
+        """The one pass over the loader ends with the last step. Lightning takes a StopIteration from anywhere for its
+        end, and would begin another."""
+        if self.step < self._config.total_steps and not self.trainer.should_stop:
+            self._refuse_stop_iteration()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         setup, targets = self._setup, self._setup.train.targets
         checkpoint.update(
@@ -319,6 +327,8 @@ class TrialLoop(LeanModule):
         training_targets, validation_targets = setup.train.targets.cpu(), setup.validation.targets.cpu()
         sample = fixed_sample(training_targets, TRAINING_SAMPLE, seed=0)
         if self._rank.is_first:
+            for caveat in setup.source.caveats():
+                _warn(caveat)
             _warn_of_skew("the fixed training sample", skew(training_targets[sample], training_targets))
             _warn_of_skew("the validation split", skew(validation_targets, training_targets))
         settings: dict[str, Any] = {
@@ -353,6 +363,11 @@ class TrialLoop(LeanModule):
 
     # The end.
 
+    def _refuse_stop_iteration(self) -> NoReturn:
+        raise CrashError(
+            f"StopIteration was raised in step {self.step}: the model, data, optimizer, metric or callback has a bug"
+        )
+
     def _end_as_diverged(self, step: int, message: str) -> None:
         self._infeasible = {"reason": "diverged", "step": step, "message": message}
         self.trainer.should_stop = True
@@ -380,12 +395,15 @@ class TrialLoop(LeanModule):
             )
 
 
-@cache
 def _warn_of_skew(name: str, distance: float) -> None:
-    """Once a process: it is a fact of the data, which the trials of a study share."""
     if distance > SKEW_LIMIT:
-        print(
-            f"warning: the targets of {name} are distributed otherwise than those of the training split"
-            f" (distance {distance:.2f} of 1): what is measured on it may not hold (D2)",
-            file=sys.stderr,
+        _warn(
+            f"the targets of {name} are distributed otherwise than those of the training split"
+            f" (distance {distance:.2f} of 1): what is measured on it may not hold (D2)"
         )
+
+
+@cache
+def _warn(fact: str) -> None:
+    """Once a process: it is a fact of the data, which the trials of a study share."""
+    print(f"warning: {fact}", file=sys.stderr)

@@ -17,6 +17,7 @@ from playbook.run_files import (
     CONFIG,
     CRASHES,
     RESULT,
+    STEPS,
     TABLES,
     WANDB_ID,
     Result,
@@ -83,6 +84,7 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> RunState:
         _refuse_another_environment(folder, state.environment, here)
     best = [step for step, _ in state.best(config.objective.mode, config.keep_best)]
     _refuse_damage(best_path(checkpoints, step) for step in best)
+    _tell_of_missing(folder, state, best)
     tables = [Table(folder, name, state.tables.get(name)) for name in TABLES]
     for table in tables:
         table.check()
@@ -134,7 +136,7 @@ def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Ma
 def _refuse_damage(best: Iterable[Path]) -> None:
     """A best checkpoint cannot be made again from a later commit: what to do about it is the user's to say.
 
-    One that is missing was deleted, or belongs to a commit that the run is about to make again.
+    One that is missing is told by `_tell_of_missing`.
     """
     for path in best:
         if path.exists():
@@ -142,6 +144,24 @@ def _refuse_damage(best: Iterable[Path]) -> None:
                 load_of_step(path)
             except InputError as error:
                 raise InputError(f"{error}; delete it to go on without it, or overwrite=true to train again") from None
+
+
+def _tell_of_missing(folder: Path, state: RunState, best: Iterable[int]) -> None:
+    """Say which checkpoints were deleted from outside; whatever a crash leaves has all of them.
+
+    Raises:
+        InputError: it was renamed: another checkpoint is not the one of its name. Nothing was changed.
+    """
+    checkpoints = folder / CHECKPOINTS
+    commits = saved(checkpoints, "resume")
+    if not commits and (folder / STEPS).exists():  # the first commit is before the first step
+        print(f"{checkpoints}: no checkpoint to go on from is left; beginning again from step 0", file=sys.stderr)
+    if state.checkpoint is None or state.checkpoint != commits[-1]:
+        return  # the best of an older commit may have been deleted by a later one, which the run makes again
+    for step in best:
+        if not (path := best_path(checkpoints, step)).exists():
+            _refuse_damage(saved(checkpoints, "step"))
+            print(f"{path} is missing, the weights of one of the best evaluations; going on without", file=sys.stderr)
 
 
 def _clear(folder: Path) -> None:

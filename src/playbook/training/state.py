@@ -54,6 +54,7 @@ class RunState:
         """
         try:
             history = content["history"]
+            tables = dict(history["tables"])  # at step 0 without the one that has a row a step
             return cls(
                 environment=dict(content["environment"]),
                 checkpoint=path,
@@ -61,7 +62,7 @@ class RunState:
                 objectives=[(int(step), float(value)) for step, value in history["objectives"]],
                 metrics=dict(history["metrics"]),
                 seconds=float(history["seconds"]),
-                tables={name: Mark(*history["tables"][name]) for name in TABLES},
+                tables={name: Mark(*tables.get(name, Mark())) for name in TABLES},
             )
         except (KeyError, TypeError, ValueError) as error:
             name = type(error).__name__

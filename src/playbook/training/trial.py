@@ -155,14 +155,14 @@ def _run(
             if loop is not None:
                 loop.record_steps()
             result = infeasible(config, state, reason="out_of_memory", step=state.step, message=memory.exceeded)
-        if result is not None and setup.rank.is_first:
-            finish(folder, config, result, state)
     except InputError:  # a callback that is refused when it is set up
         if setup.rank.is_first:
             abandon(folder)
         raise
     finally:
         logger.close(result)
+    if result is not None and setup.rank.is_first:
+        finish(folder, config, result, state)  # last: killed before it, the logger is told again
     return result, logged_to
 
 
@@ -181,7 +181,7 @@ def _disk_trouble_is_a_crash(folder: Path) -> Iterator[None]:
 
 def _concerns(folder: Path, error: OSError) -> bool:
     if error.filename is None:  # a write to an open file
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
     named = Path(str(error.filename)).absolute()
     return named.is_relative_to(folder.absolute()) or folder.absolute().is_relative_to(named)
 
