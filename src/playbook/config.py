@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
 
@@ -61,6 +61,10 @@ NOT_OFFERED = {
 """Keys that people reach for and the playbook advises against, with the rule and what to use instead. A parameter of
 that name of a fork's own class is another thing."""
 
+
+ADDED_LATER: Mapping[str, Any] = {"lr_scales": {}, "optimizer.decay": "lr"}
+"""Keys that earlier versions did not have, and what was done without: at that value they are no part of an identity, so
+that runs and studies of those versions are found again."""
 
 CALLBACKS_NOT_OFFERED = {
     "EarlyStopping": NOT_OFFERED["early_stopping"],
@@ -119,6 +123,7 @@ class Config:
     schedule: Component
     logger: Component
     callbacks: Mapping[str, Component]
+    lr_scales: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def total_steps(self) -> int:
@@ -146,9 +151,10 @@ _Settings: type[BaseModel] = create_model(  # type: ignore[call-overload]
     "_Settings",
     __config__=STRICT,
     **{
-        name: (annotation, ...)
-        for name, annotation in get_type_hints(Config, include_extras=True).items()
-        if name not in (*GROUPS, "callbacks")
+        name: (hints[name], ... if each.default_factory is MISSING else each.default_factory())
+        for hints in [get_type_hints(Config, include_extras=True)]
+        for each in fields(Config)
+        if (name := each.name) not in (*GROUPS, "callbacks")
     },
 )
 """The top-level keys, without the blocks of components."""
@@ -208,6 +214,7 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in flat.items()
         if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
+        and not (key in ADDED_LATER and value == ADDED_LATER[key])
     }
 
 
