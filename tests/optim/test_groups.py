@@ -10,7 +10,7 @@ from torch import nn
 
 from playbook.errors import InputError
 from playbook.optim import SGD, Adam, AdamW, Momentum, NAdam, Nesterov, RMSProp, parameter_groups
-from playbook.optim.groups import named_parameters
+from playbook.optim.groups import layers, named_parameters
 
 OURS = [SGD, Momentum, Nesterov, RMSProp, Adam, NAdam, AdamW]
 
@@ -125,6 +125,25 @@ def test_scaled_groups_keep_their_exemption_from_decay() -> None:
 def test_a_name_without_parameters_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(InputError, match=r"^lr_scales\.hed=3\.0: .*did you mean head\?.*embedding\.weight.*roles"):
         parameter_groups(Net(), lr=0.1, lr_scales={"hed": 3})
+
+
+def test_layer_decay_is_the_share_of_each_layer_in_the_next() -> None:
+    net = nn.Sequential()
+    net.add_module("embed", nn.Linear(2, 2))
+    net.add_module("pair", nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+    net.add_module("blocks", nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)) for _ in range(3))))
+    net.add_module("norm", nn.LayerNorm(2))
+    net.add_module("head", nn.Linear(2, 2))
+    given = {"layer_decay": 0.5, "head": 3.0}
+    found = rates(net, AdamW(parameter_groups(net, lr=1.0, lr_scales=given), lr=1.0))
+    assert found == {
+        name: {"embed": 1 / 16, "pair": 1 / 16, "norm": 1.0, "head": 3.0}.get(
+            name.split(".")[0], 0.5 ** (3 - int(name.split(".")[1])) if name.startswith("blocks") else 0.0
+        )
+        for name, _ in net.named_parameters()
+    }
+    assert layers(["stem.weight", "stem.bias", "middle.0.weight", "head.weight"]) == [0, 0, 1, 2]
+    assert layers(["0.weight", "0.bias", "2.weight"]) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("share", [0, -1.0, "a", True, None, float("inf")])

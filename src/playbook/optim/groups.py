@@ -17,6 +17,7 @@ from playbook.errors import InputError
 _NORMALISATION = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # _NormBase: batch and instance norm, any rank
 _HEADS = ("head", "lm_head", "classifier")
 _SHOWN_NAMES = 40
+LAYER_DECAY = "layer_decay"
 
 Role = Literal["matrix", "head", "embedding", "vector"]
 ROLES: tuple[Role, ...] = ("matrix", "head", "embedding", "vector")
@@ -81,6 +82,8 @@ def parameter_groups(
     that share of `lr`. A name is that of a module or parameter (`head` is `head.3.weight` and all else under it), a
     pattern (`blocks.*.weight`), or else a role; where several select a parameter, their shares are multiplied, so that
     no order is needed. Names within names, as Hydra makes them of `lr_scales.blocks.0=0.5`, are joined by dots.
+    `layer_decay` is no name but the share of each layer in the rate of the one after it (Clark et al. 2020, ELECTRA,
+    arXiv 2003.10555, appendix A): of L layers, number l has layer_decay^(L − l); see `layers`.
 
     A group carries `param_names` and `param_roles`, aligned with `params`, and `norm_and_bias=True` where it is exempt,
     by which the optimizers here find it when they are told `decay_norm_and_bias`.
@@ -91,6 +94,10 @@ def parameter_groups(
     parameters = named_parameters(module)
     scales = [1.0] * len(parameters)
     for name, scale in _flat(lr_scales or {}):
+        if name == LAYER_DECAY:
+            numbers = layers([each.name for each in parameters])
+            scales = [had * scale ** (max(numbers) - number) for had, number in zip(scales, numbers, strict=True)]
+            continue
         for place in selected(name, parameters, key=f"lr_scales.{name}={scale}"):
             scales[place] *= scale
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
@@ -108,6 +115,33 @@ def parameter_groups(
         group["param_names"].append(each.name)
         group["param_roles"].append(each.role)
     return [group for group in groups.values() if group["params"]]
+
+
+def layers(names: Sequence[str]) -> list[int]:
+    """The layer of each parameter, counted from the input.
+
+    Where modules are numbered (`encoder.layer.0`, `encoder.layer.1`, …), each is a layer of the longest such row, what
+    stands before the row is one layer and what stands after it another: embeddings, blocks, head. Elsewhere the layers
+    are the modules of the top.
+    """
+    rows: dict[str, dict[str, None]] = {}
+    for name in names:
+        parts = name.split(".")
+        for depth, part in enumerate(parts[:-1]):
+            if part.isdecimal():
+                rows.setdefault(".".join(parts[:depth]), {})[part] = None
+    row = max(rows, key=lambda key: len(rows[key]), default="")
+    if len(rows.get(row, ())) < 2:
+        tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
+        return [tops.index(name.partition(".")[0]) for name in names]
+    numbers, prefix = list(rows[row]), f"{row}." if row else ""
+    found, passed = [], False
+    for name in names:
+        part = name.removeprefix(prefix).partition(".")[0]
+        inside = name.startswith(prefix) and part in rows[row]
+        passed = passed or inside
+        found.append(numbers.index(part) + 1 if inside else (len(numbers) + 1 if passed else 0))
+    return found
 
 
 def selected(name: str, parameters: Sequence[NamedParameter], key: str) -> list[int]:
