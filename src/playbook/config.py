@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_type_hints
 
@@ -45,6 +45,13 @@ CALLBACK = "pytorch_lightning.Callback"
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
 
+ADDED_LATER: Mapping[str, Any] = {
+    "lr_scales": {},
+    "optimizer.decay": "lr",
+}
+"""Keys that came after there were runs, with the value that those have. With it they are no part of what makes a trial
+that trial, so that a run of before is found again."""
+
 NOT_OFFERED = {
     "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
     "use the largest batch_size that fits and re-tune lr for it",
@@ -61,10 +68,6 @@ NOT_OFFERED = {
 """Keys that people reach for and the playbook advises against, with the rule and what to use instead. A parameter of
 that name of a fork's own class is another thing."""
 
-
-ADDED_LATER: Mapping[str, Any] = {"lr_scales": {}, "optimizer.decay": "lr"}
-"""Keys that earlier versions did not have, and what was done without: at that value they are no part of an identity, so
-that runs and studies of those versions are found again."""
 
 CALLBACKS_NOT_OFFERED = {
     "EarlyStopping": NOT_OFFERED["early_stopping"],
@@ -116,6 +119,7 @@ class Config:
     output_dir: Annotated[str, Field(min_length=1)] | None
     resume: Literal["auto", "force"]
     overwrite: bool
+    lr_scales: Mapping[str, Any]
     task: Component
     data: Component
     model: Component
@@ -123,7 +127,6 @@ class Config:
     schedule: Component
     logger: Component
     callbacks: Mapping[str, Component]
-    lr_scales: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def total_steps(self) -> int:
@@ -151,10 +154,9 @@ _Settings: type[BaseModel] = create_model(  # type: ignore[call-overload]
     "_Settings",
     __config__=STRICT,
     **{
-        name: (hints[name], ... if each.default_factory is MISSING else each.default_factory())
-        for hints in [get_type_hints(Config, include_extras=True)]
-        for each in fields(Config)
-        if (name := each.name) not in (*GROUPS, "callbacks")
+        name: (annotation, ADDED_LATER.get(name, ...))
+        for name, annotation in get_type_hints(Config, include_extras=True).items()
+        if name not in (*GROUPS, "callbacks")
     },
 )
 """The top-level keys, without the blocks of components."""
@@ -210,11 +212,12 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(flatten(plain))
     if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
         flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
+    as_before = dict(flatten(ADDED_LATER))
     return {
         key: value
         for key, value in flat.items()
         if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
-        and not (key in ADDED_LATER and value == ADDED_LATER[key])
+        and not (key in as_before and value == as_before[key])
     }
 
 

@@ -153,7 +153,7 @@ def selected(name: str, parameters: Sequence[NamedParameter], key: str) -> list[
     by_name = [
         place
         for place, each in enumerate(parameters)
-        if each.name == name or each.name.startswith(f"{name}.") or fnmatchcase(each.name, name)
+        if fnmatchcase(each.name, name) or fnmatchcase(each.name, f"{name}.*")
     ]
     found = by_name or [place for place, each in enumerate(parameters) if each.role == name]
     if not found:
