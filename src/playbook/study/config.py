@@ -132,7 +132,9 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
     in_cases = [each.plain() for each in cases.values()]
     trials_an_arm = None if budget is None else budget // arms
     conditions = list(_conditions(conditional, spaces, given, trials_an_arm, in_cases))
-    _take_in(spaces, roles, given.sweeps, (*everywhere, *(each.space for each in conditions)))
+    # What only conditions have that do not hold is swept all the same: the range that a fork gives its own optimizer.
+    here = (*spaces.values(), *(each.space for each in cases.values()), *(each.space for each in conditions))
+    _take_in(spaces, roles, given.sweeps, here)
     if block.conditional and not block.trials and not any(spaces.values()) and not conditions:
         tunes_lr = any("lr" in space for _, space in conditional)  # and without, each case would have one lr (B2)
         if not cases or (tunes_lr and not any("lr" in each.space for each in cases.values())):
