@@ -74,8 +74,9 @@ class Composer:
         return self._composed[name]
 
     def options(self) -> dict[str, list[str]]:
-        """All options of each group of which the app has chosen one."""
-        return {str(key): self._loader.get_group_options(str(key)) for key in self._master.hydra.runtime.choices}
+        """All options of each group of the app's own of which it has chosen one."""
+        groups = [str(key) for key in self._master.hydra.runtime.choices if not str(key).startswith("hydra/")]
+        return {group: self._loader.get_group_options(group) for group in groups}
 
     def config_dirs(self) -> list[Path]:
         """The folders that the app's config comes from, those on this disk."""

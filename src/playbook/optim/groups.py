@@ -135,7 +135,8 @@ def layers(names: Sequence[str]) -> list[int]:
         tops = list(dict.fromkeys(name.partition(".")[0] for name in names))
         return [tops.index(name.partition(".")[0]) for name in names]
     numbers, prefix = list(rows[row]), f"{row}." if row else ""
-    found, passed = [], False
+    found: list[int] = []
+    passed = False
     for name in names:
         part = name.removeprefix(prefix).partition(".")[0]
         inside = name.startswith(prefix) and part in rows[row]
@@ -171,7 +172,7 @@ def selected(name: str, parameters: Sequence[NamedParameter], key: str) -> list[
 
 def _flat(scales: Mapping[Any, Any], prefix: str = "") -> list[tuple[str, float]]:
     """Names within names, joined by dots."""
-    found = []
+    found: list[tuple[str, float]] = []
     for name, value in scales.items():
         path = f"{prefix}{name}"
         if isinstance(value, Mapping):
