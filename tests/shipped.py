@@ -20,8 +20,11 @@ SHIPPED = {
     "task": ("classification", "regression"),
     "data": ("arrays", "cifar10", "diabetes", "digits", "fashion_mnist"),
     "model": ("cnn", "mlp", "wide_resnet"),
-    "optimizer": ("adam", "adamw", "momentum", "nadam", "nesterov", "rmsprop", "sgd"),
-    "schedule": ("constant", "cosine", "linear"),
+    "optimizer": (
+        *("adam", "adamw", "momentum", "muon", "nadam", "nesterov", "rmsprop"),
+        *("schedule_free_adamw", "schedule_free_sgd", "sgd"),
+    ),
+    "schedule": ("constant", "cosine", "linear", "wsd"),
     "trainer": ("ddp", "default"),
     "logger": ("none", "wandb"),
     "experiment": ("diabetes_mlp", "fashion_mnist_cnn", "fashion_mnist_mlp"),

@@ -141,6 +141,7 @@ TEXT = {
     "trainer.num_threads": "3",
     "output_root": "elsewhere",
     "resume": "force",
+    "optimizer.decay": "independent",
     "logger.project": "another",
 }
 EMPTY = {
@@ -151,6 +152,7 @@ EMPTY = {
     "output_dir": "elsewhere",
     "logger.entity": "us",
     "clip_norm": 1.0,
+    "lr_scales": {"head": 2.0},
     "schedule.decay_steps": 5,
     "logger.group": "mine",
     "logger.dir": "elsewhere",

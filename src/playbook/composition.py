@@ -23,8 +23,12 @@ from playbook.errors import InputError
 CONFIG_DIR = str(Path(__file__).parents[2] / "conf")
 SCRIPT_CONFIG_DIR = str(Path(__file__).parent / "conf")
 """Where the configs of scripts are, so that scripts work without a checkout."""
-OPEN_BLOCKS = ("task.metrics", "trainer.callbacks")
-"""Blocks that are empty until a user adds something of a name of their own."""
+OPEN_BLOCKS = {
+    "task.metrics": "{_target_: <class>}",
+    "trainer.callbacks": "{_target_: <class>}",
+    "lr_scales": "<share of lr>",
+}
+"""Blocks that are empty until a user adds something of a name of their own, and what is added."""
 
 
 def compose_config(config_name: str, overrides: Sequence[str], config_dir: str = CONFIG_DIR) -> DictConfig:
@@ -98,9 +102,9 @@ def _unknown_override(key: str, config_name: str, overrides: Sequence[str], conf
     given = next((override for override in overrides if override.startswith(f"{key}=")), key)
     if name in NOT_OFFERED and block in ("", "trainer"):
         return f"{given}: {NOT_OFFERED[name]}"
-    for open_block in OPEN_BLOCKS:
+    for open_block, added in OPEN_BLOCKS.items():
         if key == open_block:
-            return f"{given}: name each one: '+{open_block}.<name>={{_target_: <class>}}'"
+            return f"{given}: name each one: '+{open_block}.<name>={added}'"
         if key.startswith(f"{open_block}."):
             return f"{given}: this is new in {open_block}; put a + before it: '+{given}'"
     try:

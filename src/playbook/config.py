@@ -45,6 +45,13 @@ CALLBACK = "pytorch_lightning.Callback"
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
 
+ADDED_LATER: Mapping[str, Any] = {
+    "lr_scales": {},
+    "optimizer.decay": "lr",
+}
+"""Keys that came after there were runs, with the value that those have. With it they are no part of what makes a trial
+that trial, so that a run of before is found again."""
+
 NOT_OFFERED = {
     "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
     "use the largest batch_size that fits and re-tune lr for it",
@@ -112,6 +119,7 @@ class Config:
     output_dir: Annotated[str, Field(min_length=1)] | None
     resume: Literal["auto", "force"]
     overwrite: bool
+    lr_scales: Mapping[str, Any]
     task: Component
     data: Component
     model: Component
@@ -146,7 +154,7 @@ _Settings: type[BaseModel] = create_model(  # type: ignore[call-overload]
     "_Settings",
     __config__=STRICT,
     **{
-        name: (annotation, ...)
+        name: (annotation, ADDED_LATER.get(name, ...))
         for name, annotation in get_type_hints(Config, include_extras=True).items()
         if name not in (*GROUPS, "callbacks")
     },
@@ -207,10 +215,12 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(flatten(plain))
     if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
         flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
+    as_before = dict(flatten(ADDED_LATER))
     return {
         key: value
         for key, value in flat.items()
         if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
+        and not (key in as_before and value == as_before[key])
     }
 
 

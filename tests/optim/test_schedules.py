@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from playbook.errors import InputError
-from playbook.optim import Constant, Cosine, Linear, learning_rate
+from playbook.optim import WSD, Constant, Cosine, Linear, Schedule, learning_rate
 
 
-def rates(schedule: Constant | Linear | Cosine, max_steps: int, warmup_steps: int, lr: float = 0.3) -> list[float]:
+def rates(schedule: Schedule, max_steps: int, warmup_steps: int, lr: float = 0.3) -> list[float]:
     return [
         learning_rate(step, lr=lr, schedule=schedule, max_steps=max_steps, warmup_steps=warmup_steps)
         for step in range(warmup_steps + max_steps)
@@ -65,3 +65,36 @@ def test_a_decay_longer_than_the_run_names_both(schedule: Linear | Cosine) -> No
     with pytest.raises(InputError, match=r"schedule\.decay_steps=101 .*max_steps=100;"):
         schedule.factor(0, 100)
     assert schedule.factor(0, 101) == 1
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 7])
+@pytest.mark.parametrize("final", [0.0, 0.1])
+@pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "square", "exponential"])
+def test_wsd_at_every_step(shape: str, fraction: float, final: float, warmup_steps: int) -> None:
+    if shape == "exponential" and final == 0:
+        with pytest.raises(InputError, match=r"^schedule\.final_fraction=0\.0: .*never arrives"):
+            WSD(shape="exponential", final_fraction=0.0)
+        return
+    given = rates(WSD(decay_fraction=fraction, shape=shape, final_fraction=final), 50, warmup_steps)  # type: ignore[arg-type]
+    decay_steps = {0.01: 1, 0.2: 10, 0.5: 25, 1.0: 50}[fraction]
+    if shape in ("linear", "cosine"):
+        wanted = expected(shape, 50, decay_steps, final, warmup_steps)
+    else:
+        p = np.linspace(0, 1, decay_steps + 1)[:-1]
+        decay = {
+            "sqrt": 1 - (1 - final) * p**0.5,
+            "square": 1 - (1 - final) * p * p,
+            "exponential": np.geomspace(1, final or 1, decay_steps + 1)[:-1],
+        }[shape]
+        wanted = 0.3 * np.concatenate(
+            [np.linspace(0, 1, warmup_steps, endpoint=False), np.ones(50 - decay_steps), decay]
+        )
+    np.testing.assert_allclose(given, wanted, rtol=0, atol=1e-15)
+
+
+def test_runs_of_wsd_share_their_beginning() -> None:
+    schedule = WSD(decay_fraction=0.25)
+    assert [schedule.factor(step, 100) for step in range(76)] == [schedule.factor(step, 1000) for step in range(76)]
+    assert schedule.factor(76, 100) < 1
+    assert schedule.factor(100, 100) == 0

@@ -5,21 +5,25 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 from shipped import SHIPPED
 
 from playbook.composition import CONFIG_DIR, compose_config
 from playbook.config import Config, flatten
+from playbook.errors import InputError
 from playbook.study.advice import USUAL, advice, refusals
-from playbook.study.config import CommandLine, design_of, read_study_config
+from playbook.study.conditions_at import conditions_at
+from playbook.study.config import CommandLine, ConditionalBlock, design_of, read_study_config
 from playbook.study.design import Design, Objective
 from playbook.study.overrides import as_override
-from playbook.study.space import Float
+from playbook.study.space import Choice, Float
 from playbook.trial_config import compose
 
 FILES = sorted(path for path in (Path(CONFIG_DIR) / "study").glob("*.yaml") if path.stem != "_base_")
-STUDIES = [path.stem for path in FILES]
-ADAMS = ("adam", "nadam", "adamw")
+OF_ALGOPERF = [path.stem for path in FILES if path.stem.startswith("algoperf_")]
+STUDIES = [path.stem for path in FILES if path.stem not in OF_ALGOPERF]
+ADAMS = ("adam", "nadam", "adamw", "schedule_free_adamw")
 
 
 @cache
@@ -36,7 +40,8 @@ def packaged(study: str, *words: str) -> tuple[Design, int]:
     assert isinstance(plain, dict)
     settings = dict(flatten(OmegaConf.to_container(cfg, resolve=False))) | dict(cfg.hydra.runtime.choices)
     block = read_study_config(plain)
-    design = design_of(block, CommandLine({}, frozenset(), settings), Objective(), None)
+    options = {"optimizer": SHIPPED["optimizer"]}
+    design = design_of(block, CommandLine({}, frozenset(), settings, options), Objective(), None)
     fixed = trial_of(cfg.hydra.runtime.choices.optimizer).identity()
     fixed = {key: value for key, value in fixed.items() if key not in design.parameters}
     return design.with_fixed(fixed, {}), block.n_trials or design.default_n_trials
@@ -112,6 +117,10 @@ def test_adam_gets_what_its_budget_can_carry(optimizer, n_trials, searched):
         ("rmsprop", 9, []),
         ("rmsprop", 10, ["momentum"]),
         ("rmsprop", 75, ["momentum", "epsilon", "rho"]),
+        ("schedule_free_sgd", 10, ["momentum"]),
+        ("muon", 9, []),
+        ("muon", 10, ["adamw_lr"]),
+        ("muon", 25, ["adamw_lr", "momentum"]),
     ],
 )
 def test_the_others_get_lr_and_then_momentum(optimizer, n_trials, searched):
@@ -128,6 +137,81 @@ def test_optimizers_compares_two_with_spaces_of_their_own():
     assert n_trials == 32
 
 
+@pytest.mark.parametrize("optimizer", SHIPPED["optimizer"])
+def test_optimizers_can_compare_any_in_the_space_that_tunes_it(optimizer):
+    other = "adam" if optimizer == "nesterov" else "nesterov"
+    design, n_trials = packaged("optimizers", f"study.scientific.optimizer=[{other},{optimizer}]")
+    tuned, _ = packaged("tune_optimizer", f"optimizer={optimizer}", "study.n_trials=16")
+    assert design.arms[1].space == tuned.arms[0].space
+    assert {each.rule for each in advice(design, n_trials)} <= {"E2"}
+
+
+OF_MOMENTUM = {
+    "learning_rate": (2e-2, 5.0),
+    "one_minus_beta1": (5e-3, 0.3),
+    "weight_decay": (1e-7, 5e-5),
+    "end_factor": [1e-3, 1e-2],
+}
+ALGOPERF = {  # the benchmark's files, its names on the left
+    "adamw": {
+        "learning_rate": (1e-4, 1e-2),
+        "one_minus_beta1": (2e-2, 0.5),
+        "beta2": [0.999],
+        "weight_decay": (5e-3, 1.0),
+    },
+    "nadamw": {
+        "learning_rate": (1e-4, 1e-2),
+        "one_minus_beta1": (4e-3, 0.1),
+        "beta2": [0.999],
+        "weight_decay": (5e-3, 1.0),
+    },
+    "nesterov": OF_MOMENTUM,
+    "momentum": OF_MOMENTUM,
+}
+
+
+@pytest.mark.parametrize("name", ALGOPERF)
+def test_algoperfs_spaces_are_the_published_ones(name):
+    design, n_trials = packaged(f"algoperf_{name}")
+    assert n_trials == 5
+    assert refusals(design) == []
+    (arm,) = design.arms
+    assert arm.settings["optimizer"] == {"nadamw": "nadam"}.get(name, name)
+    ours = {"learning_rate": "lr", "end_factor": "schedule.final_fraction"}
+    wanted = {"task.label_smoothing": Choice((0.1, 0.2)), "model.dropout": Choice((0.0, 0.1))}
+    for theirs, values in ALGOPERF[name].items():
+        if theirs == "one_minus_beta1":
+            key = "optimizer.beta1" if name.startswith(("adam", "nadam")) else "optimizer.momentum"
+            wanted[key] = Float(1 - values[1], 1 - values[0], "log_one_minus")
+        elif isinstance(values, list):
+            wanted[ours.get(theirs, f"optimizer.{theirs}")] = Choice(tuple(values))
+        else:
+            wanted[ours.get(theirs, f"optimizer.{theirs}")] = Float(*values, "log")
+    assert arm.space == wanted
+    assert sorted(f"algoperf_{each}" for each in ALGOPERF) == OF_ALGOPERF
+
+
+@pytest.mark.parametrize(
+    ("study", "file"),
+    [("learning_rate", "learning_rate"), ("tune_optimizer", "tune_optimizer"), ("weight_decay", "learning_rate")],
+)
+def test_an_optimizer_that_is_missing_a_space_is_told_the_file_and_the_line(study, file):
+    cfg = compose_config("train", [f"study={study}"])
+    where = conditions_at([Path(CONFIG_DIR)], study)
+    path, _, number = where.partition(", below line ")
+    assert path == f"conf/study/{file}.yaml"
+    assert (Path(CONFIG_DIR).parent / path).read_text().splitlines()[int(number) - 1] == "conditional:"
+    settings = {"optimizer": "mine", "lr": 0.02}
+    block = read_study_config(OmegaConf.to_container(cfg.study, resolve=True))
+    line = f"{where}:   - {{when: {{optimizer: mine}}, space: {{lr: {{min: 0.0002, max: 2, scale: log}}}}}}"
+    with pytest.raises(InputError, match=re.escape(line)):
+        design_of(block, CommandLine({}, frozenset(), settings, {}, where), Objective(), None)
+    given = yaml.safe_load(line.rpartition("  - ")[2])
+    added = block.model_copy(update={"conditional": [*block.conditional, ConditionalBlock(**given)]})
+    design = design_of(added, CommandLine({}, frozenset(), settings, {}, where), Objective(), None)
+    assert all(arm.space["lr"] == Float(0.0002, 2.0, "log") for arm in design.arms)
+
+
 def test_weight_decay_compares_none_with_some_that_is_tuned():
     design, _ = packaged("weight_decay")
     assert [arm.settings.get("optimizer.weight_decay") for arm in design.arms] == [0.0, None]
@@ -139,5 +223,5 @@ def test_every_command_in_the_comments_composes():
     words = [command[3:] for command in commands if command[:3] == ["python", "train.py", "-m"]]
     assert len(words) >= 8
     for given in words:
-        plain = [each.strip("'") for each in given if not re.search("interval|optimizer=mine", each)]
+        plain = [each.strip("'") for each in given if not re.search("interval|optimizer=mine|,", each)]
         compose_config("train", plain)

@@ -72,3 +72,29 @@ def test_what_contradicts_the_cases_is_one_line(block, sweeps, overrides, line):
         design(block, sweeps, overrides)
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
+
+
+SPACES = [
+    {"when": {"optimizer": ["adam", "muon"]}, "space": {"lr": LR.plain()}},
+    {"when": {"optimizer": "sgd"}, "space": {"lr": LR.plain()}},
+]
+
+
+@pytest.mark.parametrize("known", [("adam", "muon", "sgd"), ("adam", "sgd")])
+def test_a_condition_may_name_options_that_are_not_compared_but_none_that_do_not_exist(known):
+    block = read_study_config({"scientific": {"optimizer": ["adam", "nadam"]}, "conditional": SPACES})
+    given = CommandLine({}, frozenset(), {"optimizer": "sgd"}, {"optimizer": known})
+    if "muon" not in known:
+        with pytest.raises(InputError, match="optimizer=muon: no arm has this value; there are adam, nadam"):
+            design_of(block, given, Objective(), None)
+        return
+    found = design_of(block, given, Objective(), None)
+    assert [dict(arm.space) for arm in found.arms] == [{"lr": LR}, {}]
+
+
+def test_cases_without_a_space_for_this_optimizer_are_refused_unless_lr_is_swept():
+    block = {"cases": CASES, "conditional": SPACES[:1]}
+    with pytest.raises(InputError, match=r"^study\.conditional: none of its conditions holds here \(optimizer=sgd\)"):
+        design(block)
+    assert all(arm.space["lr"] == LR for arm in design(block, {"lr": LR}).arms)
+    assert design({"conditional": SPACES[:1]}, {"lr": LR}).arms[0].space == {"lr": LR}  # without cases as well

@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -71,6 +72,16 @@ class Composer:
         if name not in self._composed:
             self._composed[name] = self._loader.load_sweep_config(self._master, list(words))
         return self._composed[name]
+
+    def options(self) -> dict[str, list[str]]:
+        """All options of each group of the app's own of which it has chosen one."""
+        groups = [str(key) for key in self._master.hydra.runtime.choices if not str(key).startswith("hydra/")]
+        return {group: self._loader.get_group_options(group) for group in groups}
+
+    def config_dirs(self) -> list[Path]:
+        """The folders that the app's config comes from, those on this disk."""
+        sources = self._master.hydra.runtime.config_sources
+        return [Path(each.path) for each in sources if each.schema == "file"]
 
     def plain(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The same as plain containers, checked."""

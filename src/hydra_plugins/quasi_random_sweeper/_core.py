@@ -30,6 +30,7 @@ from playbook.cli import typed_arguments
 from playbook.config import flatten
 from playbook.errors import InputError, one_line
 from playbook.study.app import App
+from playbook.study.conditions_at import conditions_at
 from playbook.study.config import CommandLine, StudyConfig, read_study_config
 from playbook.study.design import Objective, Trial
 from playbook.study.overrides import as_override, dimension_of
@@ -111,7 +112,9 @@ class StudySweep:
         try:
             self._say_what_is_not_used()
             overrides, sweeps = self._read(arguments)
-            given = CommandLine(sweeps, _keys_of(overrides), _settings(self._composer.compose(overrides)))
+            settings = _settings(self._composer.compose(overrides))
+            where = conditions_at(self._composer.config_dirs(), str(settings.get("study", "")))
+            given = CommandLine(sweeps, _keys_of(overrides), settings, self._composer.options(), where)
             program = Program(
                 self._app,
                 self._composer,

@@ -3,22 +3,30 @@
 A class here is what an `optimizer` or `schedule` option of the configuration names as its `_target_`.
 """
 
+from playbook.optim.base import evaluation_weights
 from playbook.optim.groups import parameter_groups
+from playbook.optim.muon import Muon
 from playbook.optim.optimizers import SGD, Adam, AdamW, Momentum, NAdam, Nesterov, RMSProp
-from playbook.optim.schedules import Constant, Cosine, Linear, Schedule, learning_rate
+from playbook.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
+from playbook.optim.schedules import WSD, Constant, Cosine, Linear, Schedule, learning_rate
 
 __all__ = [
     "SGD",
+    "WSD",
     "Adam",
     "AdamW",
     "Constant",
     "Cosine",
     "Linear",
     "Momentum",
+    "Muon",
     "NAdam",
     "Nesterov",
     "RMSProp",
     "Schedule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "evaluation_weights",
     "learning_rate",
     "parameter_groups",
 ]

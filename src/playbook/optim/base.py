@@ -1,16 +1,33 @@
-"""What every optimizer here shares: gathering the tensors of a step, beginning their state, decaying the weights."""
+"""What every optimizer here shares: gathering the tensors of a step, beginning their state, decaying the weights; and
+the weights that are evaluated, which for some are others than those that are trained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from playbook.optim import rules
+from playbook.optim.foreach import Coefficient
+
+DecayBy = Literal["lr", "independent"]
+"""What of the weights a step takes away: lr·weight_decay, or weight_decay times the schedule alone."""
+
+_OF_PARAMETERS = ("params", "param_names", "param_roles")
+
+
+def evaluation_weights(optimizer: torch.optim.Optimizer) -> AbstractContextManager[None]:
+    """Within it the parameters are the ones to evaluate and to keep; afterwards, to the last bit, those of before.
+
+    They are the trained ones unless the optimizer averages (`ScheduleFree`): one that does has a method of this name.
+    """
+    method = getattr(optimizer, "evaluation_weights", None)
+    return nullcontext() if method is None else method()
 
 
 @dataclass(frozen=True)
@@ -32,29 +49,50 @@ class Optimizer(torch.optim.Optimizer):
     A subclass names its state tensors in `state_begins` and calls its rule in `update`. Hyperparameters live in
     `param_groups`, where the program writes the scheduled `lr` before each step.
 
-    Weight decay is decoupled for every rule: θ ← θ − lr·weight_decay·θ before the update. Groups made by
-    `parameter_groups` leave out normalisation parameters and biases, unless `decay_norm_and_bias` takes them in.
+    Weight decay is decoupled for every rule: θ ← θ − lr·weight_decay·θ before the update. With `decay="independent"` it
+    is θ ← θ − (lr / peak lr)·weight_decay·θ, where the peak is the rate that the group was made with: the schedule acts
+    on the decay and the choice of lr does not, so that the two can be tuned one by one (Loshchilov and Hutter 2019,
+    equation 12; Wortsman et al. 2023, arXiv 2309.14322, section 3.2). Groups made by `parameter_groups` leave out
+    normalisation parameters and biases, unless `decay_norm_and_bias` takes them in.
     """
 
-    state_begins: ClassVar[Mapping[str, float]] = {}
-    """State tensors, each of its parameter's shape, and the value that fills them before the first step."""
+    state_begins: ClassVar[Mapping[str, float | None]] = {}
+    """State tensors, each of its parameter's shape, and the value that fills them before the first step; None: the
+    parameter's own."""
 
-    def __init__(self, params: ParamsT, hyperparameters: dict[str, float], decay_norm_and_bias: bool) -> None:
+    def __init__(
+        self,
+        params: ParamsT,
+        hyperparameters: dict[str, float],
+        decay_norm_and_bias: bool = False,
+        decay: DecayBy = "lr",
+    ) -> None:
         super().__init__(params, hyperparameters)
-        if decay_norm_and_bias:
-            for group in self.param_groups:
-                if group.get("norm_and_bias", False):
-                    group["weight_decay"] = hyperparameters["weight_decay"]
+        for group in self.param_groups:
+            if decay_norm_and_bias and group.get("norm_and_bias", False):
+                group["weight_decay"] = hyperparameters["weight_decay"]
+            if decay == "independent":
+                group["peak_lr"] = group["lr"]
+        self._split_groups()
         self._merge_equal_groups()
+
+    def _split_groups(self) -> None:
+        """Here a subclass parts groups, by `param_names` and `param_roles`, and adds what is its own to them."""
 
     def _merge_equal_groups(self) -> None:
         """Groups that differ in nothing become one, which one call updates: 5 to 15 µs a step of a small network."""
-        settings = [
-            {k: v for k, v in group.items() if k not in ("params", "norm_and_bias")} for group in self.param_groups
-        ]
-        if all(other == settings[0] for other in settings[1:]):
-            merged = [param for group in self.param_groups for param in group["params"]]
-            self.param_groups = [settings[0] | {"params": merged}]
+        merged: list[dict[str, Any]] = []
+        for group in self.param_groups:
+            settings = {k: v for k, v in group.items() if k not in (*_OF_PARAMETERS, "norm_and_bias")}
+            own = {key: group[key] for key in ("params", "param_names") if key in group}
+            for other in merged:
+                if settings == {k: v for k, v in other.items() if k not in _OF_PARAMETERS}:
+                    for key, values in own.items():
+                        other[key] = [*other[key], *values]
+                    break
+            else:
+                merged.append(settings | own)
+        self.param_groups = merged
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """Call the rule on `bucket` with the hyperparameters of `group`, in place."""
@@ -68,34 +106,56 @@ class Optimizer(torch.optim.Optimizer):
                 loss = closure()
         with torch.no_grad():
             for group in self.param_groups:
-                for bucket in self._buckets(group["params"]):
-                    rules.decay_weights(bucket.params, lr=group["lr"], weight_decay=group["weight_decay"])
+                self.begin_step(group)
+                for bucket in self._buckets(group):
+                    self.decay_weights(bucket, group)
                     self.update(bucket, group)
         return loss
 
-    def _buckets(self, params: list[Tensor]) -> Iterator[Bucket]:
-        """Those of `params` that have a gradient.
+    def begin_step(self, group: dict[str, Any]) -> None:
+        """Here a subclass keeps what belongs to a group and not to a parameter."""
+
+    def decay_weights(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
+        """Take from the weights what decays, before the update."""
+        rules.decay_weights(bucket.params, lr=group["lr"], weight_decay=self.decay_rate(group))
+
+    def decay_rate(self, group: Mapping[str, Any]) -> Coefficient:
+        """What of the weights decays in a step, for each unit of lr."""
+        rate: Coefficient = group["weight_decay"]
+        return rate / group["peak_lr"] if "peak_lr" in group else rate
+
+    def begins(self, group: Mapping[str, Any]) -> Mapping[str, float | None]:
+        """`state_begins` of the parameters of a group."""
+        return self.state_begins
+
+    def _buckets(self, group: Mapping[str, Any]) -> Iterator[Bucket]:
+        """Those parameters of `group` that have a gradient.
 
         The count of updates is each parameter's own, because a bias correction belongs to the averages that it
         corrects: a parameter that joins later starts its own. It is a Python number, so that reading it costs nothing.
         """
+        begins = self.begins(group)
         buckets: dict[tuple[torch.device, torch.dtype, int], Bucket] = {}
-        for param in params:
+        for param in group["params"]:
             grad = param.grad
             if grad is None:
                 continue
             step = 0
-            if self.state_begins:
+            if begins:
                 state = self.state[param]
                 if not state:
                     state["step"] = 0
-                    for name, value in self.state_begins.items():
-                        state[name] = torch.full_like(param, value, memory_format=torch.preserve_format)
+                    for name, value in begins.items():
+                        state[name] = (
+                            param.detach().clone(memory_format=torch.preserve_format)
+                            if value is None
+                            else torch.full_like(param, value, memory_format=torch.preserve_format)
+                        )
                 step = state["step"] = state["step"] + 1
             key = (param.device, param.dtype, step)
             bucket = buckets.get(key)
             if bucket is None:
-                bucket = buckets[key] = Bucket(step, state={name: [] for name in self.state_begins})
+                bucket = buckets[key] = Bucket(step, state={name: [] for name in begins})
             bucket.params.append(param)
             bucket.grads.append(grad)
             for name, tensors in bucket.state.items():

@@ -46,3 +46,11 @@ def average_squares_(means: Tensors, xs: Tensors, decay: Coefficient) -> None:
         add_scaled_(means, torch._foreach_mul(xs, xs), 1 - decay)
     else:
         torch._foreach_addcmul_(means, xs, xs, value=1 - decay)
+
+
+def interpolate_(xs: Tensors, ys: Tensors, weight: Coefficient) -> None:
+    """x ← (1 − weight)·x + weight·y; a weight outside of 0 to 1 extrapolates."""
+    if isinstance(weight, Tensor):
+        add_scaled_(xs, torch._foreach_sub(ys, xs), weight)
+    else:
+        torch._foreach_lerp_(xs, ys, weight)

@@ -1,7 +1,8 @@
 """The optimizers that an `optimizer` option can name: hyperparameters with their bounds, and the rule they go to.
 
 Each says how it differs from torch's of the same name, because a learning rate found with one need not suit the other.
-All take `params` and `lr` from the program; `weight_decay` and `decay_norm_and_bias` are explained in `base.Optimizer`.
+All take `params` and `lr` from the program; `weight_decay`, `decay_norm_and_bias` and `decay` are explained in
+`base.Optimizer`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch.optim.optimizer import ParamsT
 
 from playbook.optim import rules
-from playbook.optim.base import Bucket, Optimizer
+from playbook.optim.base import Bucket, DecayBy, Optimizer
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """How much of an exponential average survives a step; at 1 it would never forget."""
@@ -26,9 +27,15 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, lr: float, *, weight_decay: NonNegativeFloat = 0.0, decay_norm_and_bias: bool = False
+        self,
+        params: ParamsT,
+        lr: float,
+        *,
+        weight_decay: NonNegativeFloat = 0.0,
+        decay_norm_and_bias: bool = False,
+        decay: DecayBy = "lr",
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay}, decay_norm_and_bias)
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay}, decay_norm_and_bias, decay)
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """θ ← θ − ηg."""
@@ -41,7 +48,7 @@ class Momentum(Optimizer):
     The same as `torch.optim.SGD(momentum=…)`, with decoupled weight decay.
     """
 
-    state_begins: ClassVar[Mapping[str, float]] = {"velocity": 0.0}
+    state_begins: ClassVar[Mapping[str, float | None]] = {"velocity": 0.0}
 
     def __init__(
         self,
@@ -51,8 +58,10 @@ class Momentum(Optimizer):
         momentum: Decay = 0.9,
         weight_decay: NonNegativeFloat = 0.0,
         decay_norm_and_bias: bool = False,
+        decay: DecayBy = "lr",
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, decay_norm_and_bias)
+        hyperparameters = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, hyperparameters, decay_norm_and_bias, decay)
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """v ← γv + g; θ ← θ − ηv."""
@@ -67,7 +76,7 @@ class Nesterov(Optimizer):
     The same as `torch.optim.SGD(momentum=…, nesterov=True)`, with decoupled weight decay.
     """
 
-    state_begins: ClassVar[Mapping[str, float]] = {"velocity": 0.0}
+    state_begins: ClassVar[Mapping[str, float | None]] = {"velocity": 0.0}
 
     def __init__(
         self,
@@ -77,8 +86,10 @@ class Nesterov(Optimizer):
         momentum: Decay = 0.9,
         weight_decay: NonNegativeFloat = 0.0,
         decay_norm_and_bias: bool = False,
+        decay: DecayBy = "lr",
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, decay_norm_and_bias)
+        hyperparameters = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, hyperparameters, decay_norm_and_bias, decay)
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """v ← γv + g; θ ← θ − η(γv + g)."""
@@ -95,7 +106,7 @@ class RMSProp(Optimizer):
     a new rate does not act on old gradients.
     """
 
-    state_begins: ClassVar[Mapping[str, float]] = {"second_moment": 1.0, "velocity": 0.0}
+    state_begins: ClassVar[Mapping[str, float | None]] = {"second_moment": 1.0, "velocity": 0.0}
 
     def __init__(
         self,
@@ -107,6 +118,7 @@ class RMSProp(Optimizer):
         epsilon: PositiveFloat = 1e-10,
         weight_decay: NonNegativeFloat = 0.0,
         decay_norm_and_bias: bool = False,
+        decay: DecayBy = "lr",
     ) -> None:
         hyperparameters = {
             "lr": lr,
@@ -115,7 +127,7 @@ class RMSProp(Optimizer):
             "epsilon": epsilon,
             "weight_decay": weight_decay,
         }
-        super().__init__(params, hyperparameters, decay_norm_and_bias)
+        super().__init__(params, hyperparameters, decay_norm_and_bias, decay)
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """v ← ρv + (1−ρ)g²; m ← γm + ηg/√(v+ε); θ ← θ − m."""
@@ -134,7 +146,7 @@ class RMSProp(Optimizer):
 class _Adaptive(Optimizer):
     """What Adam, NAdam and AdamW share: everything but the rule."""
 
-    state_begins: ClassVar[Mapping[str, float]] = {"first_moment": 0.0, "second_moment": 0.0}
+    state_begins: ClassVar[Mapping[str, float | None]] = {"first_moment": 0.0, "second_moment": 0.0}
     rule: ClassVar[Callable[..., None]]
 
     def __init__(
@@ -147,6 +159,7 @@ class _Adaptive(Optimizer):
         epsilon: PositiveFloat = 1e-8,
         weight_decay: NonNegativeFloat = 0.0,
         decay_norm_and_bias: bool = False,
+        decay: DecayBy = "lr",
     ) -> None:
         hyperparameters = {
             "lr": lr,
@@ -155,7 +168,7 @@ class _Adaptive(Optimizer):
             "epsilon": epsilon,
             "weight_decay": weight_decay,
         }
-        super().__init__(params, hyperparameters, decay_norm_and_bias)
+        super().__init__(params, hyperparameters, decay_norm_and_bias, decay)
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """m and v are the averages of the gradient and of its square; the rule of the subclass combines them."""

@@ -1,4 +1,4 @@
-"""The update rules of the Deep Learning Tuning Playbook (rule `E9`), as functions of lists of tensors.
+"""Update rules, those of the Deep Learning Tuning Playbook (rule `E9`) first, as functions of lists of tensors.
 
 A rule changes `params` and its state in place and does nothing else: whatever it depends on is an argument, and a
 hyperparameter is a float or a 0-dim tensor on the parameters' device. So the same functions serve one trial and many
@@ -10,10 +10,27 @@ In the formulas θ is a parameter, g its gradient, η `lr`, γ `momentum`, ρ `r
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from playbook.optim.foreach import Coefficient, add_scaled_, add_scaled_ratio_, average_, average_squares_
+from playbook.optim.foreach import (
+    Coefficient,
+    add_scaled_,
+    add_scaled_ratio_,
+    average_,
+    average_squares_,
+    interpolate_,
+)
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of X ← aX + b(XXᵀ)X + c(XXᵀ)²X, chosen for the steepest slope at 0 (Jordan 2024)."""
+_SMALLEST_NORM = 1e-7
+
+MatchRMS = Literal["spectral", "adamw"]
+"""What the size of an orthogonalised update is matched to: see `muon`."""
 
 
 def decay_weights(params: list[Tensor], *, lr: Coefficient, weight_decay: Coefficient) -> None:
@@ -135,6 +152,87 @@ def adam_corrected_epsilon(
         epsilon=epsilon * (1 - beta2**step) ** 0.5,
         step=step,
     )
+
+
+def muon(
+    params: list[Tensor],
+    grads: list[Tensor],
+    velocity: list[Tensor],
+    *,
+    lr: Coefficient,
+    momentum: Coefficient,
+    nesterov: bool,
+    newton_schulz_steps: int,
+    match_rms: MatchRMS,
+) -> None:
+    """v ← γv + (1−γ)g; θ ← θ − η·s·orthogonalised(γv + (1−γ)g), without `nesterov` of v (Jordan 2024, Muon).
+
+    The share s makes up for the shape, rows × columns: √max(1, rows/columns), the authors' own, which keeps the
+    spectral norm; or 0.2·√max(rows, columns), which gives the root mean square of AdamW's updates and so lets its lr
+    and weight decay serve (Liu et al. 2025, arXiv 2502.16982). What has more than two dimensions, as a convolution, is
+    a matrix of its first by all others.
+    """
+    average_(velocity, grads, momentum)
+    updates = velocity
+    if nesterov:
+        updates = [grad.clone() for grad in grads]
+        interpolate_(updates, velocity, momentum)
+    for param, update in zip(params, updates, strict=True):
+        matrix = update.flatten(1)
+        rows, columns = matrix.shape
+        share = math.sqrt(max(1, rows / columns)) if match_rms == "spectral" else 0.2 * math.sqrt(max(rows, columns))
+        direction = orthogonalised(matrix, newton_schulz_steps).view_as(param)
+        rate = lr * share
+        if isinstance(rate, Tensor):
+            param.sub_(direction.to(param.dtype) * rate)
+        else:
+            param.add_(direction, alpha=-rate)
+
+
+def orthogonalised(matrix: Tensor, steps: int) -> Tensor:
+    """About UVᵀ of matrix = USVᵀ: all singular values between 0.7 and 1.2 after 5 `steps` of a Newton–Schulz iteration.
+
+    In bfloat16, as the authors and torch do it: what it rounds is less than what the iteration leaves undone.
+    """
+    a, b, c = NEWTON_SCHULZ
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.bfloat16()
+    x = x.T if is_tall else x
+    x = x / x.norm().clamp(min=_SMALLEST_NORM)  # no singular value is above 1
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x
+
+
+def schedule_free(
+    params: list[Tensor],
+    directions: list[Tensor],
+    fast: list[Tensor],
+    *,
+    lr: Coefficient,
+    momentum: Coefficient,
+    share: Coefficient,
+) -> None:
+    """z ← z − ηd; x ← (1−c)x + cz; y ← (1−γ)z + γx (Defazio et al. 2024, arXiv 2405.15682, equations 1 to 3).
+
+    y are the `params`, where the gradient was taken; z is `fast`; d is the gradient, or what AdamW makes of it; c is
+    the `share` of this step in the average x, which is not stored: it follows from y and z.
+    """
+    interpolate_(params, fast, share)
+    add_scaled_(params, directions, lr * (momentum * (1 - share) - 1))
+    add_scaled_(fast, directions, -lr)
+
+
+def normalised(
+    grads: list[Tensor], second_moment: list[Tensor], *, beta2: Coefficient, epsilon: Coefficient, step: Coefficient
+) -> list[Tensor]:
+    """v ← β₂v + (1−β₂)g²; g/(√(v/(1−β₂ᵗ)) + ε): Adam's direction without an average of gradients."""
+    average_squares_(second_moment, grads, beta2)
+    root = torch._foreach_div(second_moment, 1 - beta2**step)
+    torch._foreach_sqrt_(root)
+    torch._foreach_add_(root, epsilon)
+    return list(torch._foreach_div(grads, root))
 
 
 def _bias_correction(beta1: Coefficient, beta2: Coefficient, step: Coefficient) -> Coefficient:

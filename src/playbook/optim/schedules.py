@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, PositiveInt
 
@@ -63,6 +63,48 @@ class Cosine:
         """f + (1 − f)·(1 + cos πp)/2, where p is the part of the decay that is over and f the final fraction."""
         progress = _progress(step, max_steps, self.decay_steps)
         return self.final_fraction + (1 - self.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class WSD:
+    """Warmup, stable, decay (Hu et al. 2024, MiniCPM, arXiv 2404.06395): the base rate, and a decay at the end.
+
+    The last `decay_fraction` of the run decays to `final_fraction` of the base rate, arriving as `Linear` does; warmup
+    is `warmup_steps`, as with every schedule. All of the run before the decay is the beginning of longer runs too.
+    How far the decay has come, p from 0 to 1, becomes by `shape`:
+
+    - `linear` 1 − p (Defazio et al. 2023, arXiv 2310.07831), `cosine` (1 + cos πp)/2;
+    - `sqrt` 1 − √p, which did best of those that Hägele et al. 2024 (arXiv 2405.18392) tried, `square` 1 − p²;
+    - `exponential` fᵖ for the final fraction f, which MiniCPM uses; all others go to f by f + (1 − f)·shape.
+
+    Raises:
+        InputError: an exponential decay to 0.
+    """
+
+    decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
+    shape: Literal["linear", "cosine", "sqrt", "square", "exponential"] = "sqrt"
+    final_fraction: Fraction = 0.0
+
+    def __post_init__(self) -> None:
+        if self.shape == "exponential" and self.final_fraction == 0:
+            raise InputError(
+                "schedule.final_fraction=0.0: an exponential decay never arrives at 0;"
+                " give what is left at its end, such as 0.1 (MiniCPM), or schedule.shape=sqrt"
+            )
+
+    def factor(self, step: int, max_steps: int) -> float:
+        """See the class; the decay has a whole number of steps, at least one."""
+        decay_steps = max(1, round(self.decay_fraction * max_steps))
+        progress = _progress(step, max_steps, decay_steps)
+        if self.shape == "exponential":
+            return float(self.final_fraction**progress)
+        left = {
+            "linear": 1 - progress,
+            "cosine": (1 + math.cos(math.pi * progress)) / 2,
+            "sqrt": 1 - math.sqrt(progress),
+            "square": 1 - progress**2,
+        }[self.shape]
+        return self.final_fraction + (1 - self.final_fraction) * left
 
 
 def learning_rate(step: int, *, lr: float, schedule: Schedule, max_steps: int, warmup_steps: int) -> float:

@@ -6,8 +6,8 @@ packaged study is a starting point, and the command line has the last word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
@@ -86,12 +86,15 @@ class CommandLine:
     """What the command line says besides the block: keys that are swept, and `overrides`, keys with one value.
 
     `settings` are the values of the composed config, flat, with the options of its groups (`optimizer: adam`):
-    what a condition may ask for.
+    what a condition may ask for. `options` are all that these groups have. `conditions_at` says where a condition is to
+    be added, as `playbook.study.conditions_at` does.
     """
 
     sweeps: Mapping[str, Dimension]
     overrides: frozenset[str]
     settings: Mapping[str, Value]
+    options: Mapping[str, Collection[str]] = field(default_factory=dict)
+    conditions_at: str = ""
 
 
 def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budget: int | None) -> Design:
@@ -129,14 +132,13 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
     in_cases = [each.plain() for each in cases.values()]
     trials_an_arm = None if budget is None else budget // arms
     conditions = list(_conditions(conditional, spaces, given, trials_an_arm, in_cases))
-    _take_in(spaces, roles, given.sweeps, (*everywhere, *(each.space for each in conditions)))
-    if block.conditional and not block.trials and not any(spaces.values()) and not conditions and not cases:
-        asked = dict.fromkeys(key for each in block.conditional for key in each.when if key in given.settings)
-        here = ", ".join(f"{key}={show(given.settings[key])}" for key in asked)
-        raise InputError(
-            f"study.conditional: none of its conditions holds here ({here}); add one to the study's file in conf/study,"
-            " or sweep the key yourself, such as 'lr=tag(log,interval(1e-4,1.0))'"
-        )
+    # What only conditions have that do not hold is swept all the same: the range that a fork gives its own optimizer.
+    here = (*spaces.values(), *(each.space for each in cases.values()), *(each.space for each in conditions))
+    _take_in(spaces, roles, given.sweeps, here)
+    if block.conditional and not block.trials and not any(spaces.values()) and not conditions:
+        tunes_lr = any("lr" in space for _, space in conditional)  # and without, each case would have one lr (B2)
+        if not cases or (tunes_lr and not any("lr" in each.space for each in cases.values())):
+            raise InputError(_missing_space(block, given))
     return Design(
         name=block.name or "",
         objective=objective,
@@ -186,7 +188,8 @@ def _conditions(
 ) -> Iterator[Conditional]:
     """The conditions on what the study varies; what depends on fixed settings alone is or is not nuisance.
 
-    Where the command line sweeps the key of a condition, the values that it leaves out are no arms.
+    Where the command line sweeps the key of a condition, the values that it leaves out are no arms. Nor are the options
+    of a group that are not compared: a packaged study knows more optimizers than it compares.
     """
     settings = given.settings
     for place, (block, space) in enumerate(conditional):
@@ -217,7 +220,11 @@ def _conditions(
         fixed = [key for key in when if key not in spaces["scientific"]]
         if any(settings[key] not in when[key] for key in fixed) or not space:
             continue
-        rest = {key: _left(values, given.sweeps.get(key)) for key, values in when.items() if key not in fixed}
+        rest = {
+            key: _left(values, spaces["scientific"][key], given.sweeps.get(key), given.options.get(key, ()))
+            for key, values in when.items()
+            if key not in fixed
+        }
         if not all(rest.values()):
             continue
         if rest:
@@ -229,8 +236,31 @@ def _conditions(
             spaces["nuisance"][key] = each
 
 
-def _left(values: tuple[Value, ...], swept: Dimension | None) -> tuple[Value, ...]:
-    return tuple(value for value in values if value in swept.values) if isinstance(swept, Choice) else values
+def _missing_space(block: StudyConfig, given: CommandLine) -> str:
+    """The line for a study whose conditions know other options than the one that is here: a fork's own optimizer."""
+    keys = list(dict.fromkeys(key for each in block.conditional for key in each.when if key in given.settings))
+    here = ", ".join(f"{key}={show(given.settings[key])}" for key in keys)
+    add = ""
+    if given.conditions_at and len(keys) == 1:
+        lr = given.settings.get("lr")
+        around = {"min": lr / 100, "max": lr * 100} if isinstance(lr, float) else {"min": 1e-4, "max": 1.0}
+        space = f"{{lr: {{min: {around['min']:g}, max: {around['max']:g}, scale: log}}}}"
+        when = f"{{{keys[0]}: {show(given.settings[keys[0]])}}}"
+        add = f"; or add to {given.conditions_at}:   - {{when: {when}, space: {space}}}"
+    return (
+        f"study.conditional: none of its conditions holds here ({here}); sweep the key yourself, such as"
+        f" 'lr=tag(log,interval(1e-4,1.0))'{add}"
+    )
+
+
+def _left(
+    values: tuple[Value, ...], compared: Dimension, swept: Dimension | None, options: Collection[str]
+) -> tuple[Value, ...]:
+    """Those that are arms; and those that could not be any, which the design refuses."""
+    if isinstance(swept, Choice):
+        return tuple(value for value in values if value in swept.values)
+    arms = compared.values if isinstance(compared, Choice) else ()
+    return tuple(value for value in values if value in arms or value not in options)
 
 
 def _apply_roles(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -67,7 +68,8 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
-    _check_optimizer(config, device)
+    groups = parameter_groups(model, lr=config.lr, lr_scales=config.lr_scales)
+    _check_optimizer(config, groups, device)
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return TrialSetup(
@@ -80,7 +82,7 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         data_fingerprint=data.fingerprint,
         task=task,
         model=model,
-        optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
+        optimizer=config.optimizer.build(params=groups, lr=config.lr),
         schedule=schedule,
         logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
@@ -122,12 +124,18 @@ def _check_training_on_one(config: Config, model: nn.Module, inputs: Tensor, ran
             buffer.copy_(buffers[name])
 
 
-def _check_optimizer(config: Config, device: torch.device) -> None:
-    """An optimizer that does not take a step as it is asked for here says so now, and not in the first of the run."""
-    model = nn.Linear(2, 2, device=device)
-    for param in model.parameters():
+def _check_optimizer(config: Config, groups: list[dict[str, Any]], device: torch.device) -> None:
+    """An optimizer that does not take a step as it is asked for here says so now, and not in the first of the run.
+
+    It is tried on parameters of two in each dimension, that have the names and roles of the model's.
+    """
+    tried = [
+        group | {"params": [torch.zeros((2,) * p.ndim, device=device) for p in group["params"]]} for group in groups
+    ]
+    for param in (param for group in tried for param in group["params"]):
+        param.requires_grad_()
         param.grad = torch.zeros_like(param)
-    optimizer: torch.optim.Optimizer = config.optimizer.build(params=parameter_groups(model), lr=config.lr)
+    optimizer: torch.optim.Optimizer = config.optimizer.build(params=tried, lr=config.lr)
     with errors_of("optimizer", f"step() of {type(optimizer).__name__}"):
         optimizer.step(lambda: 0.0)
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from playbook.data import PassLoader, StepLoader
 from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew
 from playbook.errors import CrashError
-from playbook.optim import learning_rate
+from playbook.optim import evaluation_weights, learning_rate
 from playbook.randomness import Stream, fold_in
 from playbook.run_files import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, TABLES, Result, Table
 from playbook.training import result
@@ -262,7 +262,7 @@ class TrialLoop(LeanModule):
         """
         config, state = self._config, self._state
         average_running_statistics(self.model, self._rank)
-        with averaged_weights(self.trainer, self):
+        with averaged_weights(self.trainer, self), evaluation_weights(self._optimizer):
             metrics, predictions = self._evaluate(), self._predict()
             decisive = (config.objective.metric, "val/loss", "train/eval_loss")
             finite = all(math.isfinite(metrics[name]) for name in decisive if name in metrics)
