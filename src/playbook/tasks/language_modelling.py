@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from playbook.batch import Batch
 from playbook.errors import InputError
-from playbook.tasks.base import Task, refuse_other_shape
+from playbook.tasks.base import Task, at_least_float32, refuse_other_shape
 
 PADDING = -100
 """The target of a position that does not count; torch's `cross_entropy` has the same."""
@@ -66,7 +66,10 @@ class LanguageModelling(Task):
         return (self.targets(batch) != PADDING).sum()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=PADDING)
+        """Of a batch without a token that counts it is 0: such a micro-batch has no weight."""
+        logits = at_least_float32(outputs).flatten(0, -2)
+        total = F.cross_entropy(logits, targets.flatten(), ignore_index=PADDING, reduction="sum")
+        return total / (targets != PADDING).sum().clamp(min=1)
 
     def check(self, outputs: Any, batch: Batch) -> None:
         needed = (*self.targets(batch).shape, len(self.counts))
@@ -132,9 +135,11 @@ class LanguageModellingMetrics(Metric):
 def sums_of_losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Of each sequence, the sum of its tokens' losses in float64, and how many count, each (n,).
 
-    The logits are the largest thing in a language model: they stay float32.
+    The logits are the largest thing in a language model: they are not made float64.
     """
-    losses = F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten(), ignore_index=PADDING, reduction="none")
+    losses = F.cross_entropy(
+        at_least_float32(outputs).flatten(0, -2), targets.flatten(), ignore_index=PADDING, reduction="none"
+    )
     return losses.reshape(targets.shape).double().sum(-1), (targets != PADDING).sum(-1)
 
 
