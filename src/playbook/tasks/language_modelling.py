@@ -87,7 +87,7 @@ class LanguageModelling(Task):
 
     def standard_error(self, metric: str, mean: float, se: float) -> float:
         if metric == "perplexity":
-            return _exp(mean) * se
+            return numbers_of(mean, None)[metric] * se
         return se / math.log(2) / (self.bytes_per_token or 1.0) if metric == "bits_per_byte" else se
 
     def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
@@ -152,8 +152,4 @@ def _counted(targets: Tensor) -> Tensor:
 def numbers_of(nats: float, bytes_per_token: float | None) -> dict[str, float]:
     """The three names of a loss per token."""
     bits = {} if bytes_per_token is None else {"bits_per_byte": nats / math.log(2) / bytes_per_token}
-    return {"loss": nats, "perplexity": _exp(nats)} | bits
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+    return {"loss": nats, "perplexity": math.exp(min(nats, 700.0))} | bits  # e^710 is no float64
