@@ -13,7 +13,8 @@ from torchmetrics.classification import MulticlassAUROC, MulticlassCalibrationEr
 
 from playbook.data import PassLoader, TensorSplit
 from playbook.errors import InputError
-from playbook.tasks import Classification, Multilabel, Regression, Task
+from playbook.tasks import Classification, LanguageModelling, Multilabel, Regression, Task
+from playbook.tasks.language_modelling import numbers_of
 from playbook.training import train
 from playbook.training.evaluation import evaluate
 
@@ -125,6 +126,14 @@ def test_a_multilabel_evaluation_equals_sums_over_the_labels() -> None:
     frequencies = (y.sum(0) + 1) / (30 + 2)
     expected = -(y * np.log(frequencies) + (1 - y) * np.log(1 - frequencies)).mean()
     assert task.chance(targets) == pytest.approx({"error": ((frequencies > 0.5) != y).mean(), "loss": expected})
+
+
+@pytest.mark.parametrize("metric", ["loss", "perplexity", "bits_per_byte"])
+def test_the_standard_error_of_a_language_model_is_the_slope_of_its_metric(metric: str) -> None:
+    """A difference of 1e-6 in the loss per token, seen through each of its three names."""
+    task, step = LanguageModelling(None, vocab_size=5, bytes_per_token=2.5), 1e-6
+    low, high = (numbers_of(1.3 + shift, 2.5)[metric] for shift in (-step, step))
+    assert task.standard_error(metric, 1.3, 0.1) == pytest.approx(0.1 * (high - low) / (2 * step), rel=1e-6)
 
 
 # What a fork's own task needs.
