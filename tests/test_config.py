@@ -139,6 +139,8 @@ TEXT = {
     "trainer.device": "cpu",
     "trainer.precision": "bf16-mixed",
     "trainer.num_threads": "3",
+    "eval_batch_size": "64",
+    "data.num_workers": "2",
     "output_root": "elsewhere",
     "resume": "force",
     "optimizer.decay": "independent",
@@ -153,6 +155,8 @@ EMPTY = {
     "logger.entity": "us",
     "clip_norm": 1.0,
     "lr_scales": {"head": 2.0},
+    "eval_examples": 100,
+    "trainer.micro_batch_size": 8,
     "schedule.decay_steps": 5,
     "logger.group": "mine",
     "logger.dir": "elsewhere",
@@ -193,6 +197,7 @@ def test_every_key_but_paths_and_logger_changes_the_fingerprint(words: tuple[str
         "overwrite",
         "data.root",
         "data.download",
+        "data.num_workers",
     )
     assert (after.fingerprint() == load_config(before).fingerprint()) == left_out
 

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "randomness": set(),
     "lean_torchmetrics": set(),
     "models": set(),
+    "batch": set(),
     "lock": {"errors"},
     "validation": {"errors"},
     "text": {"validation"},
@@ -20,14 +21,14 @@ MAY_IMPORT = {
     "project": {"errors"},
     "components": {"errors", "validation", "project"},
     "config": {"errors", "validation", "components", "renamed"},
-    "data": {"errors", "randomness"},
+    "data": {"errors", "randomness", "batch"},
     "optim": {"errors"},
-    "tasks": {"errors", "lean_torchmetrics"},
+    "tasks": {"errors", "batch", "lean_torchmetrics"},
     "loggers": {"errors", "run_files"},
     "study": {"errors", "randomness", "validation", "text", "run_files", "config", "lock", "renamed"},
     "training": {
         *("errors", "randomness", "text", "run_files", "components", "config", "lock", "lean_torchmetrics"),
-        *("data", "optim", "tasks", "loggers"),
+        *("batch", "data", "optim", "tasks", "loggers"),
     },
     "analysis": {"errors", "validation", "text", "study"},
     "composition": {"errors", "validation", "components", "config"},
@@ -43,7 +44,7 @@ MAY_IMPORT = {
 TORCH_FREE = tuple(
     room
     for room in MAY_IMPORT
-    if room not in ("data", "models", "optim", "tasks", "loggers", "training", "lean_torchmetrics")
+    if room not in ("batch", "data", "models", "optim", "tasks", "loggers", "training", "lean_torchmetrics")
 )
 
 

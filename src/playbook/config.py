@@ -33,7 +33,7 @@ class Group:
 
 
 GROUPS = {
-    "task": Group("playbook.tasks.Task", frozenset({"num_classes", "train_targets"})),
+    "task": Group("playbook.tasks.Task", frozenset({"num_classes", "train_targets", "input_shape"})),
     "data": Group("playbook.data.Source"),
     "model": Group("torch.nn.Module", frozenset({"input_shape", "num_outputs"})),
     "optimizer": Group("torch.optim.Optimizer", frozenset({"params", "lr"})),
@@ -47,16 +47,21 @@ NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logg
 
 ADDED_LATER: Mapping[str, Any] = {
     "lr_scales": {},
+    "eval_batch_size": "auto",
+    "eval_examples": None,
     "optimizer.decay": "lr",
+    "trainer.micro_batch_size": None,
 }
 """Keys that came after there were runs, with the value that those have. With it they are no part of what makes a trial
 that trial, so that a run of before is found again."""
 
 NOT_OFFERED = {
     "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
-    "use the largest batch_size that fits and re-tune lr for it",
+    "use the largest batch_size that fits and re-tune lr for it; trainer.micro_batch_size is for a batch that must not"
+    " be smaller",
     "gradient_accumulation_steps": "gradient accumulation gives no throughput and is not offered (A5): "
-    "use the largest batch_size that fits and re-tune lr for it",
+    "use the largest batch_size that fits and re-tune lr for it; trainer.micro_batch_size is for a batch that must not"
+    " be smaller",
     "early_stopping": "a trial runs a fixed number of steps and the best checkpoint is chosen afterwards (D3): "
     "set max_steps, and keep_best for how many checkpoints to keep",
     "patience": "a trial runs a fixed number of steps and the best checkpoint is chosen afterwards (D3): "
@@ -96,6 +101,7 @@ class TrainerConfig(BaseModel):
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
     num_threads: Annotated[int, Field(gt=0, le=1024)] | Literal["auto"]
     num_devices: PositiveInt = 1
+    micro_batch_size: PositiveInt | None = None
     callbacks: dict[str, Any] = {}
 
 
@@ -120,6 +126,8 @@ class Config:
     resume: Literal["auto", "force"]
     overwrite: bool
     lr_scales: Mapping[str, Any]
+    eval_batch_size: PositiveInt | Literal["auto"]
+    eval_examples: PositiveInt | None
     task: Component
     data: Component
     model: Component
@@ -175,8 +183,10 @@ def load_config(plain: Mapping[str, Any]) -> Config:
         if name not in known:
             raise InputError(unknown_key(str(name), known, given=f"{name}={show(settings[name])}"))
     checked = validate(_Settings, settings)
+    supplied = _supplied(plain.get("data"))
     blocks: dict[str, Any] = {
-        name: components.check(plain.get(name), name, group.supplied, group.base) for name, group in GROUPS.items()
+        name: components.check(plain.get(name), name, supplied.get(name, group.supplied), group.base)
+        for name, group in GROUPS.items()
     }
     values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}
     given = values["trainer"].callbacks
@@ -215,6 +225,8 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(flatten(plain))
     if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
         flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
+    if "data.num_workers" in flat:  # who makes the batches does not change them
+        flat["data.num_workers"] = 0
     as_before = dict(flatten(ADDED_LATER))
     return {
         key: value
@@ -253,6 +265,14 @@ def _refuse_what_is_not_offered(plain: Mapping[str, Any]) -> None:
             block in ("", "trainer") or (block in GROUPS and not settable(plain[block], block, name))
         ):
             raise InputError(f"{key}={show(value)}: {reason}")
+
+
+def _supplied(data: Any) -> dict[str, frozenset[str]]:
+    """What a model and a task are given where their class takes it: what every source supplies, and this one."""
+    if not isinstance(data, Mapping) or "_target_" not in data:
+        return {}
+    more = getattr(components.resolve(data["_target_"], "data"), "supplies", ())
+    return {name: GROUPS[name].supplied | frozenset(more) for name in ("task", "model")}
 
 
 def settable(block: Any, group: str, name: str) -> bool:

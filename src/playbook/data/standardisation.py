@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from playbook.batch import Tree, map_tensors
+
 HIDDEN = 1e-3
 """Of a feature's standard deviation: where the middle half of its values lies closer together, the others decide it."""
 _SAMPLE = 2048  # examples whose quartiles are taken
@@ -65,6 +67,30 @@ def hidden_by_outliers(examples: Tensor, std: Tensor) -> list[tuple[int, float]]
     low, high = np.quantile(sample.numpy(), [0.25, 0.75], axis=0)
     near = (high > low) & (high - low < HIDDEN * std.double().flatten().numpy())
     return [(index, float(examples[:, index].abs().max())) for index in np.flatnonzero(near).tolist()]
+
+
+@dataclass(frozen=True)
+class TreeStandardisation:
+    """Of inputs of several parts: a `Standardisation` of each that is standardised, None in the place of the others.
+
+    Floats are, and bytes, which are pixels. Whole numbers of other dtypes are ids and stay what they are.
+    """
+
+    parts: Tree
+
+    @classmethod
+    def of(cls, examples: Tree) -> TreeStandardisation:
+        """The statistics of each part."""
+        return cls(map_tensors(lambda part: Standardisation.of(part) if is_measured(part) else None, examples))
+
+    def __call__(self, examples: Tree) -> Tree:
+        """The tree with float32 in the place of what is standardised."""
+        return map_tensors(lambda part, own: part if own is None else own(part), examples, self.parts)
+
+
+def is_measured(part: Tensor) -> bool:
+    """Whether it holds measurements, which are standardised, and not ids."""
+    return part.is_floating_point() or part.dtype == torch.uint8
 
 
 def _units(examples: Tensor, dims: list[int]) -> Tensor:
