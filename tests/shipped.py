@@ -22,6 +22,7 @@ SHIPPED = {
     "model": ("cnn", "mlp", "wide_resnet"),
     "optimizer": ("adam", "adamw", "momentum", "nadam", "nesterov", "rmsprop", "sgd"),
     "schedule": ("constant", "cosine", "linear"),
+    "averaging": ("ema", "none", "polyak"),
     "trainer": ("ddp", "default"),
     "logger": ("none", "wandb"),
     "experiment": ("diabetes_mlp", "fashion_mnist_cnn", "fashion_mnist_mlp"),

@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from playbook.config import GROUPS, NOT_OFFERED, flatten, settable
+from playbook.config import GROUPS, NOT_OFFERED, OPTIONS_NOT_OFFERED, flatten, settable
 from playbook.errors import InputError
 from playbook.validation import unknown_key
 
@@ -48,6 +48,8 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str], config
     missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
     if isinstance(error, MissingConfigException) and missing:
         group, option = missing.groups()
+        if reason := OPTIONS_NOT_OFFERED.get(f"{group}={option}"):
+            return InputError(f"{group}={option}: {reason}")
         options = [f"{group}={name}" for name in error.options or []]
         return InputError(unknown_key(f"{group}={option}", options, "option"))
     if key := re.search(r"Missing mandatory value: (\S+)", text):

@@ -38,12 +38,25 @@ GROUPS = {
     "model": Group("torch.nn.Module", frozenset({"input_shape", "num_outputs"})),
     "optimizer": Group("torch.optim.Optimizer", frozenset({"params", "lr"})),
     "schedule": Group("playbook.optim.Schedule"),
+    "averaging": Group("playbook.optim.Averaging"),
     "logger": Group("playbook.loggers.RunLogger"),
 }
 CALLBACK = "pytorch_lightning.Callback"
 
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
+
+NO_AVERAGING = {"_target_": "playbook.optim.NoAveraging"}
+ADDED_LATER: Mapping[str, Any] = {
+    "init_from": None,
+    "init_skip": [],
+    "freeze": [],
+    "averaging": NO_AVERAGING,
+    "trainer.num_nodes": 1,
+    "trainer.compile": False,
+}
+"""Keys that came after there were runs, with the value that those have. With it they are no part of what makes a trial
+that trial, so that a run of before is found again."""
 
 NOT_OFFERED = {
     "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
@@ -61,6 +74,12 @@ NOT_OFFERED = {
 """Keys that people reach for and the playbook advises against, with the rule and what to use instead. A parameter of
 that name of a fork's own class is another thing."""
 
+
+OPTIONS_NOT_OFFERED = {
+    "trainer=fsdp": "a model is not sharded over devices here (Lightning's FSDP needs GPUs, and its checkpoints are "
+    "not replaced whole): use trainer=ddp, with trainer.precision=bf16-true for half of the memory",
+}
+"""Options that people reach for and there are none of, with the reason and what to use instead."""
 
 CALLBACKS_NOT_OFFERED = {
     "EarlyStopping": NOT_OFFERED["early_stopping"],
@@ -89,6 +108,8 @@ class TrainerConfig(BaseModel):
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
     num_threads: Annotated[int, Field(gt=0, le=1024)] | Literal["auto"]
     num_devices: PositiveInt = 1
+    num_nodes: PositiveInt = 1
+    compile: bool = False
     callbacks: dict[str, Any] = {}
 
 
@@ -112,11 +133,15 @@ class Config:
     output_dir: Annotated[str, Field(min_length=1)] | None
     resume: Literal["auto", "force"]
     overwrite: bool
+    init_from: Annotated[str, Field(min_length=1)] | None
+    init_skip: list[Annotated[str, Field(min_length=1)]]
+    freeze: list[Annotated[str, Field(min_length=1)]]
     task: Component
     data: Component
     model: Component
     optimizer: Component
     schedule: Component
+    averaging: Component
     logger: Component
     callbacks: Mapping[str, Component]
 
@@ -146,7 +171,7 @@ _Settings: type[BaseModel] = create_model(  # type: ignore[call-overload]
     "_Settings",
     __config__=STRICT,
     **{
-        name: (annotation, ...)
+        name: (annotation, ADDED_LATER.get(name, ...))
         for name, annotation in get_type_hints(Config, include_extras=True).items()
         if name not in (*GROUPS, "callbacks")
     },
@@ -168,7 +193,8 @@ def load_config(plain: Mapping[str, Any]) -> Config:
             raise InputError(unknown_key(str(name), known, given=f"{name}={show(settings[name])}"))
     checked = validate(_Settings, settings)
     blocks: dict[str, Any] = {
-        name: components.check(plain.get(name), name, group.supplied, group.base) for name, group in GROUPS.items()
+        name: components.check(plain.get(name, ADDED_LATER.get(name)), name, group.supplied, group.base)
+        for name, group in GROUPS.items()
     }
     values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}
     given = values["trainer"].callbacks
@@ -204,10 +230,12 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(flatten(plain))
     if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
         flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
+    as_before = dict(flatten(ADDED_LATER))
     return {
         key: value
         for key, value in flat.items()
         if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
+        and not (key in as_before and value == as_before[key])
     }
 
 

@@ -13,15 +13,20 @@ from playbook.config import Config
 from playbook.data import Source, Split
 from playbook.errors import InputError, one_line
 from playbook.loggers.base import GuardedLogger, RunLogger
-from playbook.optim import Schedule, parameter_groups
+from playbook.optim import Averaging, Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
-from playbook.training.data import load_data
+from playbook.training.averaging import AVERAGED, averaging_of
+from playbook.training.compilation import refuse_without_compiler
+from playbook.training.data import DATA, load_data
 from playbook.training.device import set_num_threads
 from playbook.training.distributed import Rank
 from playbook.training.evaluation import TRAINING_METRICS, evaluating, metric_names
+from playbook.training.freezing import freeze
+from playbook.training.initial_weights import INIT_FROM, load_initial_weights
 from playbook.training.lightning_adapter import checked_callback
 from playbook.training.memory import is_out_of_memory
+from playbook.validation import show
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,13 @@ class TrialSetup:
     source: Source
     train: Split
     validation: Split
-    data_fingerprint: str
+    fingerprints: dict[str, str]
+    """Of what it reads, the data and the initial weights: parts of the environment that the run records."""
     task: Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
+    averaging: Averaging | None
     logger: RunLogger
     callbacks: list[pl.Callback]
 
@@ -51,22 +58,37 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     Raises:
         InputError: something cannot be built as the config says, or does not fit the rest.
     """
-    set_num_threads(config.trainer.num_threads, rank.world_size)
+    set_num_threads(config.trainer.num_threads, rank.num_local)
     if config.batch_size % rank.world_size:
+        of_devices = f"trainer.num_devices={rank.num_local}"
+        if config.trainer.num_nodes > 1:
+            of_devices += f" of trainer.num_nodes={config.trainer.num_nodes}"
         raise InputError(
-            f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
+            f"batch_size={config.batch_size}: it is shared equally by {of_devices};"
             f" allowed is a multiple of {rank.world_size}"
         )
+    if config.trainer.compile:
+        refuse_without_compiler(device)
     data = load_data(config.data, reuse_data)
     source, train, validation = data.source, data.train, data.validation
     task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
     _check_objective(config, task, validation)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
     model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    fingerprints = {DATA: data.fingerprint}
+    if config.init_from is not None:
+        weights = load_initial_weights(config.init_from)
+        weights.put_into(model, config.init_skip)
+        fingerprints[INIT_FROM] = weights.fingerprint()
+    elif config.init_skip:
+        raise InputError(f"init_skip={show(config.init_skip)}: there is no init_from that it could leave something of")
+    freeze(model, config.freeze)
     _check_model(config, model, train, task, rank)
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
+        if config.init_from is not None:  # again, with all of the digits
+            weights.put_into(model, config.init_skip)
     _check_optimizer(config, device)
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
@@ -77,11 +99,12 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         source=source,
         train=train.to(device),
         validation=validation.to(device),
-        data_fingerprint=data.fingerprint,
+        fingerprints=fingerprints,
         task=task,
         model=model,
         optimizer=config.optimizer.build(params=parameter_groups(model), lr=config.lr),
         schedule=schedule,
+        averaging=averaging_of(config),
         logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
     )
@@ -110,7 +133,7 @@ def _check_training_on_one(config: Config, model: nn.Module, inputs: Tensor, ran
     """Batch norm has no variance of one example. The running averages are left as they were."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        model.train()(inputs)
+        model(inputs)
     except ValueError as error:
         given = f"batch_size={config.batch_size}" + (f" on {rank.world_size} devices" if rank.world_size > 1 else "")
         raise InputError(
@@ -144,6 +167,13 @@ def _check_objective(config: Config, task: Task, validation: Split) -> None:
         raise InputError(f"task.metrics: {words} (HYDRA_FULL_ERROR=1 shows where)") from error
     known = [f"val/{name}" for name in names if not name.startswith("examples/")]
     known += [of_training for name, of_training in TRAINING_METRICS.items() if name in names]
+    if averaging_of(config) is not None:
+        known += [f"{AVERAGED}/{name}" for name in names if not name.startswith("examples/")]
+    elif config.objective.metric.startswith(f"{AVERAGED}/"):
+        raise InputError(
+            f"objective.metric={config.objective.metric}: averaging=none keeps no averaged weights;"
+            " add averaging=ema or averaging=polyak"
+        )
     if config.objective.metric not in known:
         shown = ", ".join(name for name in known if name.count("/") == 1)
         raise InputError(f"objective.metric={config.objective.metric}: this task has {shown}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -32,8 +32,10 @@ from playbook.optim import learning_rate
 from playbook.randomness import Stream, fold_in
 from playbook.run_files import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, TABLES, Result, Table
 from playbook.training import result
+from playbook.training.averaging import AVERAGED, AVERAGED_WEIGHTS, AveragedWeights
 from playbook.training.build import TrialSetup
 from playbook.training.checkpoints import best_path, keep, resume_path
+from playbook.training.compilation import compile_training, uncompiled
 from playbook.training.distributed import any_of, average_running_statistics
 from playbook.training.evaluation import EVAL_BATCH_SIZE, TRAINING_METRICS, evaluate, evaluating
 from playbook.training.lightning_adapter import LeanModule, WholeRun, averaged_weights, fit, make_trainer
@@ -72,6 +74,8 @@ class TrialLoop(LeanModule):
         self._lr_ratios = [group["lr"] / config.lr for group in setup.optimizer.param_groups]
         self._parameters_with_grad = [p for p in self.model.parameters() if p.requires_grad]
         self._loader: StepLoader | None = None
+        self._average: AveragedWeights | None = None
+        self._saved_average: Mapping[str, Tensor] | None = None
         self._infeasible: dict[str, Any] | None = None
         self._interrupted = False
         self._began = perf_counter() - state.seconds
@@ -83,6 +87,8 @@ class TrialLoop(LeanModule):
             enabled=verbose and self._rank.is_first,
         )
         self._prepare_evaluation()
+        if config.trainer.compile:
+            compile_training(setup.model)
 
     @property
     def step(self) -> int:
@@ -156,6 +162,9 @@ class TrialLoop(LeanModule):
             self._generators.append(torch.cuda.default_generators[self.device.index or 0])
         elif self.device.type == "mps":
             self._generators.append(torch.mps._get_default_mps_generator())
+        if self._setup.averaging is not None:  # here, where the weights have their precision
+            steps = self._config.total_steps
+            self._average = AveragedWeights(self.model, self._setup.averaging, steps, self._saved_average)
         self._progress.start(self.step)
         if not self._state.objectives:  # not where the run goes on from that very commit
             self.commit()
@@ -207,6 +216,8 @@ class TrialLoop(LeanModule):
         self.buffer.step_seconds.append(now - self._clock)
         self._clock = now
         self._state.step += 1
+        if self._average is not None:
+            self._average.update(self._state.step)
         for param in self._parameters_with_grad:
             param.grad = None
 
@@ -230,6 +241,9 @@ class TrialLoop(LeanModule):
         elif self._progress.is_due(monotonic()):
             self._progress.show(step, self.buffer.last_loss)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._saved_average = checkpoint.get(AVERAGED_WEIGHTS)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         setup, targets = self._setup, self._setup.train.targets
         checkpoint.update(
@@ -243,6 +257,8 @@ class TrialLoop(LeanModule):
                 "target_dtype": str(targets.dtype).removeprefix("torch."),
             },
         )
+        if self._average is not None:
+            checkpoint[AVERAGED_WEIGHTS] = self._average.state_dict()
 
     # The commit.
 
@@ -254,8 +270,13 @@ class TrialLoop(LeanModule):
         """
         config, state = self._config, self._state
         average_running_statistics(self.model, self._rank)
-        with averaged_weights(self.trainer, self):
+        with uncompiled(config.trainer.compile), averaged_weights(self.trainer, self):
             metrics, predictions = self._evaluate(), self._predict()
+            if self._average is not None:
+                with self._average.in_the_model(self._whole_sample, self.trainer.precision_plugin):
+                    metrics |= self._evaluate_average()
+                    if config.objective.metric.startswith(f"{AVERAGED}/"):
+                        predictions = self._predict()
             decisive = (config.objective.metric, "val/loss", "train/eval_loss")
             finite = all(math.isfinite(metrics[name]) for name in decisive if name in metrics)
             state.metrics = metrics
@@ -330,6 +351,7 @@ class TrialLoop(LeanModule):
         }
         self._validation = PassLoader(setup.validation, **settings)
         self._training_sample = PassLoader(setup.train, indices=sample, **settings)
+        self._whole_sample = PassLoader(setup.train, indices=sample, **settings | {"rank": 0, "world_size": 1})
         self._kept = fixed_sample(validation_targets, KEPT_EXAMPLES, seed=0)
         (self._kept_examples,) = PassLoader(
             setup.validation, batch_size=KEPT_EXAMPLES, indices=self._kept, device=setup.device
@@ -342,6 +364,10 @@ class TrialLoop(LeanModule):
         sizes_said = self.step > 0  # how many examples a class has does not change
         metrics = {f"val/{n}": v for n, v in validation.items() if not (sizes_said and n.startswith("examples/"))}
         return metrics | {name: training[n] for n, name in TRAINING_METRICS.items() if n in training}
+
+    def _evaluate_average(self) -> dict[str, float]:
+        metrics = evaluate(self.model, self.task, self._validation, precision=self.trainer.precision_plugin)
+        return {f"{AVERAGED}/{n}": value for n, value in metrics.items() if not n.startswith("examples/")}
 
     @torch.no_grad()
     def _predict(self) -> list[tuple[Any, ...]]:

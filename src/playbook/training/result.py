@@ -9,6 +9,7 @@ from torch import Tensor
 from playbook.config import Config
 from playbook.run_files import TABLES, Mark, Result, finite
 from playbook.tasks import Task
+from playbook.training.averaging import AVERAGED
 from playbook.training.state import RunState
 
 
@@ -60,7 +61,7 @@ def _common(config: Config, state: RunState) -> dict[str, Any]:
 def _chance(config: Config, task: Task, validation_targets: Tensor) -> float | None:
     """What the best constant prediction gets (A10), where the objective is a metric of the validation split."""
     split, _, name = config.objective.metric.partition("/")
-    return task.chance(validation_targets).get(name) if split == "val" else None
+    return task.chance(validation_targets).get(name) if split in ("val", AVERAGED) else None
 
 
 def _above_chance(config: Config, objective: float, chance: float) -> float | None:
