@@ -159,13 +159,13 @@ def test_a_fine_tuned_trial_resumes_bit_for_bit(source, trial_config, tmp_path):
 def test_what_is_frozen_stays_and_the_rest_is_trained(source, run_trial):
     """Batch norm's running averages too, where the pattern takes them in."""
     start = (*TRIAL, "keep_best=9", f"init_from={source.path}", "optimizer.weight_decay=0.1")
-    run = run_trial(*start, "freeze=[blocks,stem.1.bias]")
+    run = run_trial(*start, "freeze=[blocks,head.0.bias]")
     before, after = weights(run, 0), weights(run, 6)
     assert any("running_mean" in name for name in before if name.startswith("blocks"))
     for name in before:
-        frozen = name.startswith("blocks.") or name == "stem.1.bias"
+        frozen = name.startswith("blocks.") or name == "head.0.bias"
         assert torch.equal(before[name], after[name]) == frozen, name
-    assert run.config.freeze == ["blocks", "stem.1.bias"]
+    assert run.config.freeze == ["blocks", "head.0.bias"]
 
 
 def test_a_frozen_scale_does_not_stop_its_running_averages(source, run_trial):
