@@ -91,7 +91,9 @@ def both_commands(monkeypatch) -> Callable[..., list[object]]:
     monkeypatch.setattr(distributed, "start_processes", quick)
     number = threading.local()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(nodes._free_port()), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    monkeypatch.setattr(trial, "launch_of", lambda given: launch_of(given, place | {"RANK": str(number.value)}))
+    monkeypatch.setattr(
+        trial, "launch_of", lambda given: launch_of(given, place | {"RANK": str(getattr(number, "value", 0))})
+    )
 
     def run(config, meanwhile: Callable[[list[int]], None] = lambda _: None) -> list[object]:
         ended: list[object] = [None, None]

@@ -26,7 +26,6 @@ from playbook.training.freezing import freeze
 from playbook.training.initial_weights import INIT_FROM, load_initial_weights
 from playbook.training.lightning_adapter import checked_callback
 from playbook.training.memory import is_out_of_memory
-from playbook.validation import show
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         weights.put_into(model, config.init_skip)
         fingerprints[INIT_FROM] = weights.fingerprint()
     elif config.init_skip:
-        raise InputError(f"init_skip={show(config.init_skip)}: there is no init_from that it could leave something of")
+        skipped = ", ".join(config.init_skip)
+        raise InputError(f"init_skip=[{skipped}]: there is no init_from that it could leave something of")
     freeze(model, config.freeze)
     _check_model(config, model, train, task, rank)
     if config.trainer.precision == "64-true":
