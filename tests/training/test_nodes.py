@@ -105,10 +105,19 @@ def both_commands(monkeypatch) -> Callable[..., list[object]]:
             except BaseException as error:
                 ended[index] = error
 
+        # One after the other, as far as their ranks: what is imported and tried before is for one thread at a time.
         threads = [threading.Thread(target=functools.partial(command, index)) for index in (0, 1)]
-        for thread in threads:
+        for count, thread in enumerate(threads):
             thread.start()
+            while len(started) == count and thread.is_alive():
+                time.sleep(0.02)
         meanwhile(started)
+        while any(thread.is_alive() for thread in threads):
+            if any(isinstance(error, BaseException) and not isinstance(error, CrashError) for error in ended):
+                for pid in started:  # it would wait for the one that did not come
+                    os.kill(pid, signal.SIGKILL)
+                break
+            time.sleep(0.05)
         for thread in threads:
             thread.join()
         return ended
@@ -119,6 +128,7 @@ def both_commands(monkeypatch) -> Callable[..., list[object]]:
 def test_two_nodes_train_what_two_devices_of_one_do(both_commands, trial_config, tmp_path):
     one, two = trial_config(*TRIAL, "trainer.num_devices=2", folder="one"), trial_config(*NODES, folder="two")
     results = both_commands(two)
+    assert not [error for error in results if isinstance(error, BaseException)]
     assert results[0] == results[1]
     assert results[0].environment["world_size"] == 2
     train(one, verbose=False)
