@@ -25,6 +25,7 @@ SHIPPED = {
         *("schedule_free_adamw", "schedule_free_sgd", "sgd"),
     ),
     "schedule": ("constant", "cosine", "linear", "wsd"),
+    "averaging": ("ema", "none", "polyak"),
     "trainer": ("ddp", "default"),
     "logger": ("none", "wandb"),
     "experiment": ("diabetes_mlp", "fashion_mnist_cnn", "fashion_mnist_mlp"),

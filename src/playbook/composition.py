@@ -72,9 +72,12 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str], config
         )
     missing = re.search(r"Could not find '([^']*)/([^'/]*)'", text)
     if isinstance(error, MissingConfigException) and missing:
+        from playbook.config import OPTIONS_NOT_OFFERED
         from playbook.validation import unknown_key
 
         group, option = missing.groups()
+        if reason := OPTIONS_NOT_OFFERED.get(f"{group}={option}"):
+            return InputError(f"{group}={option}: {reason}")
         options = [f"{group}={name}" for name in error.options or []]
         return InputError(unknown_key(f"{group}={option}", options, "option"))
     if key := re.search(r"Missing mandatory value: (\S+)", text):

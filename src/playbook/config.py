@@ -38,6 +38,7 @@ GROUPS = {
     "model": Group("torch.nn.Module", frozenset({"input_shape", "num_outputs"})),
     "optimizer": Group("torch.optim.Optimizer", frozenset({"params", "lr"})),
     "schedule": Group("playbook.optim.Schedule"),
+    "averaging": Group("playbook.optim.Averaging"),
     "logger": Group("playbook.loggers.RunLogger"),
 }
 CALLBACK = "pytorch_lightning.Callback"
@@ -45,12 +46,19 @@ CALLBACK = "pytorch_lightning.Callback"
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
 
+NO_AVERAGING = {"_target_": "playbook.optim.NoAveraging"}
 ADDED_LATER: Mapping[str, Any] = {
     "lr_scales": {},
     "eval_batch_size": "auto",
     "eval_examples": None,
+    "init_from": None,
+    "init_skip": [],
+    "freeze": [],
+    "averaging": NO_AVERAGING,
     "optimizer.decay": "lr",
     "trainer.micro_batch_size": None,
+    "trainer.num_nodes": 1,
+    "trainer.compile": False,
 }
 """Keys that came after there were runs, with the value that those have. With it they are no part of what makes a trial
 that trial, so that a run of before is found again."""
@@ -73,6 +81,12 @@ NOT_OFFERED = {
 """Keys that people reach for and the playbook advises against, with the rule and what to use instead. A parameter of
 that name of a fork's own class is another thing."""
 
+
+OPTIONS_NOT_OFFERED = {
+    "trainer=fsdp": "a model is not sharded over devices here (Lightning's FSDP needs GPUs, and its checkpoints are "
+    "not replaced whole): use trainer=ddp, with trainer.precision=bf16-true for half of the memory",
+}
+"""Options that people reach for and there are none of, with the reason and what to use instead."""
 
 CALLBACKS_NOT_OFFERED = {
     "EarlyStopping": NOT_OFFERED["early_stopping"],
@@ -101,7 +115,9 @@ class TrainerConfig(BaseModel):
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
     num_threads: Annotated[int, Field(gt=0, le=1024)] | Literal["auto"]
     num_devices: PositiveInt = 1
+    num_nodes: PositiveInt = 1
     micro_batch_size: PositiveInt | None = None
+    compile: bool = False
     callbacks: dict[str, Any] = {}
 
 
@@ -128,11 +144,15 @@ class Config:
     lr_scales: Mapping[str, Any]
     eval_batch_size: PositiveInt | Literal["auto"]
     eval_examples: PositiveInt | None
+    init_from: Annotated[str, Field(min_length=1)] | None
+    init_skip: list[Annotated[str, Field(min_length=1)]]
+    freeze: list[Annotated[str, Field(min_length=1)]]
     task: Component
     data: Component
     model: Component
     optimizer: Component
     schedule: Component
+    averaging: Component
     logger: Component
     callbacks: Mapping[str, Component]
 
@@ -185,7 +205,9 @@ def load_config(plain: Mapping[str, Any]) -> Config:
     checked = validate(_Settings, settings)
     supplied = _supplied(plain.get("data"))
     blocks: dict[str, Any] = {
-        name: components.check(plain.get(name), name, supplied.get(name, group.supplied), group.base)
+        name: components.check(
+            plain.get(name, ADDED_LATER.get(name)), name, supplied.get(name, group.supplied), group.base
+        )
         for name, group in GROUPS.items()
     }
     values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}

@@ -78,7 +78,7 @@ def _without(plain: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _bits(value: Any) -> Any:
     """Tensors as their bytes, so that `==` is about bits and the sign of a zero counts."""
     if isinstance(value, torch.Tensor):
-        return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+        return str(value.dtype), tuple(value.shape), value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     if isinstance(value, Mapping):
         return {name: _bits(item) for name, item in value.items()}
     return [_bits(item) for item in value] if isinstance(value, list | tuple) else value

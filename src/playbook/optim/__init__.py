@@ -1,8 +1,9 @@
-"""Optimizers as the playbook writes them, the learning-rate schedules, and which parameters are decayed.
+"""Optimizers as the playbook writes them, the learning-rate schedules, averages of weights, and which parameters decay.
 
-A class here is what an `optimizer` or `schedule` option of the configuration names as its `_target_`.
+A class here is what an `optimizer`, `schedule` or `averaging` option of the configuration names as its `_target_`.
 """
 
+from playbook.optim.averaging import EMA, Averaging, NoAveraging, Polyak
 from playbook.optim.base import evaluation_weights
 from playbook.optim.groups import parameter_groups
 from playbook.optim.muon import Muon
@@ -11,10 +12,12 @@ from playbook.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from playbook.optim.schedules import WSD, Constant, Cosine, Linear, Schedule, learning_rate
 
 __all__ = [
+    "EMA",
     "SGD",
     "WSD",
     "Adam",
     "AdamW",
+    "Averaging",
     "Constant",
     "Cosine",
     "Linear",
@@ -22,6 +25,8 @@ __all__ = [
     "Muon",
     "NAdam",
     "Nesterov",
+    "NoAveraging",
+    "Polyak",
     "RMSProp",
     "Schedule",
     "ScheduleFreeAdamW",

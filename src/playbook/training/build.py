@@ -16,14 +16,18 @@ from playbook.data import Source, Split, StreamSplit
 from playbook.data.seeding import generators_seeded
 from playbook.errors import InputError, one_line
 from playbook.loggers.base import GuardedLogger, RunLogger
-from playbook.optim import Schedule, parameter_groups
+from playbook.optim import Averaging, Schedule, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
-from playbook.training.data import load_data
+from playbook.training.averaging import AVERAGED, averaging_of
+from playbook.training.compilation import refuse_without_compiler
+from playbook.training.data import DATA, load_data
 from playbook.training.device import set_num_threads
 from playbook.training.distributed import Rank
 from playbook.training.eval_batch_size import eval_batch_size
 from playbook.training.evaluation import TRAINING_METRICS, evaluating, metric_names
+from playbook.training.freezing import freeze
+from playbook.training.initial_weights import INIT_FROM, load_initial_weights
 from playbook.training.lightning_adapter import checked_callback
 from playbook.training.memory import is_out_of_memory
 
@@ -39,11 +43,13 @@ class TrialSetup:
     facts: dict[str, Any]
     train: Split
     validation: Split
-    data_fingerprint: str
+    fingerprints: dict[str, str]
+    """Of what it reads, the data and the initial weights: parts of the environment that the run records."""
     task: Task
     model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
+    averaging: Averaging | None
     logger: RunLogger
     callbacks: list[pl.Callback]
     eval_batch_size: int
@@ -57,12 +63,17 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     Raises:
         InputError: something cannot be built as the config says, or does not fit the rest.
     """
-    set_num_threads(config.trainer.num_threads, rank.world_size)
+    set_num_threads(config.trainer.num_threads, rank.num_local)
     if config.batch_size % rank.world_size:
+        of_devices = f"trainer.num_devices={rank.num_local}"
+        if config.trainer.num_nodes > 1:
+            of_devices += f" of trainer.num_nodes={config.trainer.num_nodes}"
         raise InputError(
-            f"batch_size={config.batch_size}: it is shared equally by trainer.num_devices={rank.world_size};"
+            f"batch_size={config.batch_size}: it is shared equally by {of_devices};"
             f" allowed is a multiple of {rank.world_size}"
         )
+    if config.trainer.compile:
+        refuse_without_compiler(device)
     data = load_data(config.data, reuse_data)
     source, train, validation = data.source, data.train, data.validation
     with errors_of("data", f"facts() of {type(source).__name__}"):
@@ -70,6 +81,15 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     task: Task = config.task.build(train_targets=train.targets, input_shape=train.input_shape, **facts)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
     model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs, **facts)
+    fingerprints = {DATA: data.fingerprint}
+    if config.init_from is not None:
+        weights = load_initial_weights(config.init_from)
+        weights.put_into(model, config.init_skip)
+        fingerprints[INIT_FROM] = weights.fingerprint()
+    elif config.init_skip:
+        skipped = ", ".join(config.init_skip)
+        raise InputError(f"init_skip=[{skipped}]: there is no init_from that it could leave something of")
+    freeze(model, config.freeze)
     _check_model(config, model, train, task, rank)
     small = _small_batch(validation)
     _check_objective(config, model, task, small)
@@ -80,6 +100,8 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
+        if config.init_from is not None:  # again, with all of the digits
+            weights.put_into(model, config.init_skip)
     groups = parameter_groups(model, lr=config.lr, lr_scales=config.lr_scales)
     _check_optimizer(config, groups, device)
     schedule: Schedule = config.schedule.build()
@@ -92,11 +114,12 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         facts=facts,
         train=train.to(device),
         validation=validation.to(device),
-        data_fingerprint=data.fingerprint,
+        fingerprints=fingerprints,
         task=task,
         model=model,
         optimizer=config.optimizer.build(params=groups, lr=config.lr),
         schedule=schedule,
+        averaging=averaging_of(config),
         logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
         eval_batch_size=eval_size,
@@ -143,7 +166,7 @@ def _check_training_on_one(config: Config, model: nn.Module, task: Task, batch: 
     """Batch norm has no variance of one example. The running averages are left as they were."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        task.outputs(model.train(), batch.inputs)
+        task.outputs(model, batch.inputs)
     except ValueError as error:
         given = f"batch_size={config.batch_size}" + (f" on {rank.world_size} devices" if rank.world_size > 1 else "")
         raise InputError(
@@ -187,6 +210,13 @@ def _check_objective(config: Config, model: nn.Module, task: Task, batch: Batch)
         raise InputError(f"task.metrics: {words} (HYDRA_FULL_ERROR=1 shows where)") from error
     known = [f"val/{name}" for name in names if not name.startswith("examples/")]
     known += [of_training for name, of_training in TRAINING_METRICS.items() if name in names]
+    if averaging_of(config) is not None:
+        known += [f"{AVERAGED}/{name}" for name in names if not name.startswith("examples/")]
+    elif config.objective.metric.startswith(f"{AVERAGED}/"):
+        raise InputError(
+            f"objective.metric={config.objective.metric}: averaging=none keeps no averaged weights;"
+            " add averaging=ema or averaging=polyak"
+        )
     if config.objective.metric not in known:
         shown = ", ".join(name for name in known if name.count("/") == 1)
         raise InputError(f"objective.metric={config.objective.metric}: this task has {shown}")

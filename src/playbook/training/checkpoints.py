@@ -100,6 +100,13 @@ def verify(path: Path) -> None:
         raise InputError(f"{path} is damaged or was not written by this program: its checksum does not match")
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether the file says that it was written here, and so can be verified."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _COMMENT_BYTES))
+        return file.read(len(_LABEL)) == _LABEL
+
+
 def load_of_step(path: Path) -> dict[str, Any]:
     """The content of a checkpoint whose name says its step.
 

@@ -14,7 +14,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 from playbook.components import Component, resolve
-from playbook.config import Config
+from playbook.config import NO_AVERAGING, Config
 
 _LIBRARIES = ("torch", "torchmetrics", "pytorch_lightning")  # of these the version says enough
 
@@ -30,6 +30,7 @@ def code_of(config: Config) -> dict[str, str]:
         "model": config.model,
         "optimizer": config.optimizer,
         "schedule": config.schedule,
+        **({} if config.averaging.plain() == NO_AVERAGING else {"averaging": config.averaging}),
         **{f"trainer.callbacks.{name}": callback for name, callback in config.callbacks.items()},
     }
     modules = {key: resolve(component.target, key).__module__ for key, component in named.items()}

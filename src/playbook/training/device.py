@@ -27,21 +27,21 @@ def choose_device(name: str, precision: str, rank: Rank) -> torch.device:
         raise InputError("trainer.precision=64-true: this device has no 64-bit numbers; add trainer.device=cpu")
     if rank.world_size == 1:
         return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
-    most = {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, rank.world_size)
-    if rank.world_size > most:
-        raise InputError(f"trainer.num_devices={rank.world_size}: this machine has {most} of {name}; allowed is {most}")
-    return torch.device(name, rank.index) if name == "cuda" else torch.device(name)
+    most = {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, rank.num_local)
+    if rank.num_local > most:
+        raise InputError(f"trainer.num_devices={rank.num_local}: this machine has {most} of {name}; allowed is {most}")
+    return torch.device(name, rank.local_index) if name == "cuda" else torch.device(name)
 
 
 _AUTO_THREADS = torch.get_num_threads()  # before a trial of this process sets another number
 
 
-def set_num_threads(num_threads: int | str, world_size: int) -> None:
+def set_num_threads(num_threads: int | str, num_local: int) -> None:
     """Threads of an operation on the CPU; they change the last bits of sums, so they are set before the first one.
 
-    `auto` is torch's choice, shared out where several processes train together.
+    `auto` is torch's choice, shared out where `num_local` processes of a machine train together.
     """
-    count = max(1, _AUTO_THREADS // world_size) if num_threads == "auto" else int(num_threads)
+    count = max(1, _AUTO_THREADS // num_local) if num_threads == "auto" else int(num_threads)
     if count != torch.get_num_threads():
         torch.set_num_threads(count)
 

@@ -1,4 +1,4 @@
-"""The processes of a data-parallel trial on one machine: started, watched, and agreeing with one another.
+"""The processes of a data-parallel trial: started, watched, and agreeing with one another.
 
 The process of the command line trains nothing itself. It starts one process a device, so that a trial in a sweep, in a
 worker of joblib or in a cluster job is started in the same way; and when one of them dies it ends the others.
@@ -9,9 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import socket
-from collections.abc import Callable, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from multiprocessing import connection
 from types import FrameType
 from typing import Any
@@ -26,6 +29,12 @@ from playbook.training.signals import SIGNALS, Interrupts
 
 GRACE_SECONDS = 10.0
 """How long the other ranks have to end by themselves when one has died."""
+MEETING_TIME = timedelta(minutes=30)
+"""How long ranks wait for one another at most: until the last is started, and in what they do together."""
+SILENCE_SECONDS = 2.0
+"""How long a rank that lost another waits before it ends: who watches both sees first the one that has the reason."""
+LOST = 98
+"""The exit code of a rank that lost another one, which it cannot say more about."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,10 @@ class Rank:
 
     index: int = 0
     world_size: int = 1
+    local_index: int = 0
+    """Its number on its machine, which is that of its device."""
+    num_local: int = 1
+    """How many its machine has."""
 
     @property
     def is_first(self) -> bool:
@@ -42,40 +55,47 @@ class Rank:
 
 
 def run_ranks(
-    work: Callable[..., None], arguments: tuple[Any, ...], *, world_size: int, lock: SharedLock, interrupts: Interrupts
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+    *,
+    ranks: Sequence[Rank],
+    meeting: Mapping[str, str],
+    lock: SharedLock | None,
+    interrupts: Interrupts,
 ) -> int:
-    """Run `work(rank, *arguments)` in `world_size` processes; returns 0, or the exit code of the first that gave one.
+    """Run `work(rank, *arguments)` in a process for each of `ranks`, those of this machine; returns 0, or the exit code
+    of the first that gave one.
 
-    Each process holds `lock` too, so that a folder stays locked until the last of them is gone.
+    `meeting` are the environment variables by which all ranks find each other. Each process holds `lock` too, so that a
+    folder stays locked until the last of them is gone.
 
     Raises:
-        CrashError: a process was killed; the others have been ended.
+        CrashError: a process was killed, here or on another machine; the others have been ended.
         ProcessRaisedException: a process raised; its traceback is in the message, and the others have been ended.
     """
     if multiprocessing.get_start_method() == "loky":
         # joblib's processes tell those that they start to use its own way to start a process, which these do not know.
         multiprocessing.set_start_method("spawn", force=True)
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    spawned = (world_size, address, lock, work, arguments)
+    spawned = (tuple(ranks), meeting, lock, work, arguments)
     context = start_processes(  # type: ignore[no-untyped-call]
-        _rank, spawned, nprocs=world_size, join=False, start_method="spawn"
+        _rank, spawned, nprocs=len(ranks), join=False, start_method="spawn"
     )
     assert context is not None
     try:
-        return _watch(context, interrupts)
+        return _watch(context, ranks, interrupts)
     except SystemExit:  # a second Ctrl-C, which the ranks do not see
         for process in context.processes:
             process.kill()
         raise
 
 
-def _watch(context: ProcessContext, interrupts: Interrupts) -> int:
+def _watch(context: ProcessContext, ranks: Sequence[Rank], interrupts: Interrupts) -> int:
     """See `run_ranks`."""
     forwarded = False
     while True:
         connection.wait(list(context.sentinels), timeout=0.5)
         # Looked at before the others notice: those fail in turn, in ways that say nothing of the cause.
-        killed = [(rank, -p.exitcode) for rank, p in enumerate(context.processes) if (p.exitcode or 0) < 0]
+        killed = [(number, -p.exitcode) for number, p in enumerate(context.processes) if (p.exitcode or 0) < 0]
         try:
             if context.join(timeout=0, grace_period=GRACE_SECONDS):
                 return 0
@@ -85,16 +105,45 @@ def _watch(context: ProcessContext, interrupts: Interrupts) -> int:
             if not killed and isinstance(error, ProcessExitedException) and error.exit_code < 0:
                 killed = [(error.error_index, -error.exit_code)]  # it died since we looked
             if killed:
-                rank, signum = killed[0]
-                raise CrashError(f"rank {rank} was ended by {signal.Signals(signum).name}") from None
+                number, signum = killed[0]
+                raise CrashError(f"rank {ranks[number].index} was ended by {signal.Signals(signum).name}") from None
             if isinstance(error, ProcessRaisedException):
                 raise
+            if error.exit_code == LOST:
+                raise CrashError("a rank elsewhere has ended, and what started it says why") from None
             return error.exit_code
         if interrupts.signum is not None and not forwarded:
             forwarded = True
             for process in context.processes:
                 if process.is_alive():
                     os.kill(process.pid, signal.SIGTERM)
+
+
+@contextmanager
+def meeting(rank: Rank, device: torch.device) -> Iterator[None]:
+    """The ranks begin when all are there, and none ends before all have done their work.
+
+    One that loses another ends with the exit code `LOST`: the others know the reason.
+    """
+    try:
+        distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            rank=rank.index,
+            world_size=rank.world_size,
+            timeout=MEETING_TIME,
+            device_id=device if device.type == "cuda" else None,
+        )
+        yield
+        distributed.barrier()
+    except RuntimeError as error:
+        if isinstance(error, distributed.DistError) or any(words in str(error) for words in _OF_A_LOST_RANK):
+            time.sleep(SILENCE_SECONDS)
+            sys.exit(LOST)
+        raise
+    distributed.destroy_process_group()
+
+
+_OF_A_LOST_RANK = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL")
 
 
 def any_of(flag: bool, rank: Rank, device: torch.device) -> bool:
@@ -120,10 +169,10 @@ def average_running_statistics(model: nn.Module, rank: Rank) -> None:
 
 
 def _rank(
-    index: int,
-    world_size: int,
-    address: Mapping[str, str],
-    lock: SharedLock,
+    number: int,
+    ranks: tuple[Rank, ...],
+    meeting: Mapping[str, str],
+    lock: SharedLock | None,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
@@ -138,12 +187,13 @@ def _rank(
 
     for signum in SIGNALS:  # a handler of the parent is not ours
         signal.signal(signum, of_a_terminal if signum == signal.SIGINT else signal.SIG_DFL)
-    places = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
-    os.environ.update({**address, **{name: str(value) for name, value in places.items()}, "GROUP_RANK": "0"})
-    work(Rank(index, world_size), *arguments)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    rank = ranks[number]
+    places = {
+        "RANK": rank.index,
+        "LOCAL_RANK": rank.local_index,
+        "WORLD_SIZE": rank.world_size,
+        "LOCAL_WORLD_SIZE": rank.num_local,
+        "GROUP_RANK": rank.index // rank.num_local,
+    }
+    os.environ.update({**meeting, **{name: str(value) for name, value in places.items()}})
+    work(rank, *arguments)

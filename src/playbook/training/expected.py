@@ -10,7 +10,8 @@ from playbook.config import Config
 from playbook.training.code_hash import code_of
 from playbook.training.data import DATA, load_data
 from playbook.training.device import choose_device, environment
-from playbook.training.distributed import Rank
+from playbook.training.initial_weights import INIT_FROM, load_initial_weights
+from playbook.training.nodes import first_rank
 
 
 def expected_environment(config: Config, fingerprints: dict[str, str]) -> dict[str, Any]:
@@ -21,10 +22,13 @@ def expected_environment(config: Config, fingerprints: dict[str, str]) -> dict[s
     Raises:
         InputError: this machine has no such device, or not these data.
     """
-    rank = Rank(0, config.trainer.num_devices)
+    rank = first_rank(config.trainer)
     device = choose_device(config.trainer.device, config.trainer.precision, rank)
     threads = torch.get_num_threads() if config.trainer.num_threads == "auto" else config.trainer.num_threads
     data = repr(config.data)
     if data not in fingerprints:
         fingerprints[data] = load_data(config.data, reuse=True).fingerprint
-    return {**environment(device, rank), "num_threads": threads, **code_of(config), DATA: fingerprints[data]}
+    read = {DATA: fingerprints[data]}
+    if config.init_from is not None:
+        read[INIT_FROM] = load_initial_weights(config.init_from).fingerprint()
+    return {**environment(device, rank), "num_threads": threads, **code_of(config), **read}

@@ -133,13 +133,14 @@ def make_trainer(
     world_size = rank.world_size
     if on_gpu:  # without it cuBLAS may sum in a different order each time
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    devices: Any = world_size
+    devices: Any = rank.num_local
     if on_gpu:
-        devices = list(range(world_size)) if world_size > 1 else [device.index]
+        devices = list(range(rank.num_local)) if world_size > 1 else [device.index]
     with _without_advice():
         trainer = pl.Trainer(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
             devices=devices,
+            num_nodes=settings.num_nodes,
             # Running averages are made equal at commits, by us: broadcasting the first rank's would lose the others'.
             strategy=DDPStrategy(broadcast_buffers=False) if world_size > 1 else "auto",
             precision=settings.precision,

@@ -16,6 +16,7 @@ from playbook.config import Config, load_config, read_config
 from playbook.errors import InputError
 from playbook.run_files import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
 from playbook.tasks import Task
+from playbook.training.averaging import AVERAGED, AVERAGED_WEIGHTS
 from playbook.training.checkpoints import best_path, load_of_step, saved, step_of
 
 
@@ -71,11 +72,13 @@ class Run:
         ranked = values.sort(["value", "step"], descending=[objective.mode == "max", False])
         return ranked["step"].to_list()
 
-    def model(self, step: int | None = None) -> Predictor:
+    def model(self, step: int | None = None, *, averaged: bool | None = None) -> Predictor:
         """The model of the best evaluation, or of the kept checkpoint at `step`, on the CPU in evaluation mode.
 
+        `averaged` says whether with the averaged weights; None: where the objective is theirs (`val_avg/…`).
+
         Raises:
-            InputError: there is no such checkpoint, or it is damaged.
+            InputError: there is no such checkpoint, it is damaged, or it has no averaged weights.
         """
         if step is None:
             if not self.best_steps:
@@ -85,6 +88,10 @@ class Run:
         if not path.exists():
             raise InputError(f"{path}: there is none; kept are the steps {self.best_steps}")
         checkpoint = load_of_step(path)
+        if averaged is None:
+            averaged = self.config.objective.metric.startswith(f"{AVERAGED}/")
+        if averaged and AVERAGED_WEIGHTS not in checkpoint:
+            raise InputError(f"{path}: it has no averaged weights; train with averaging=ema or averaging=polyak")
         shape = checkpoint["shape"]
         facts = {"num_classes": shape["num_classes"], **shape.get("facts", {})}
         input_shape = _input_shape(shape["input_shape"])
@@ -102,6 +109,8 @@ class Run:
         if self.config.trainer.precision == "64-true":
             predictor.double()
         predictor.load_state_dict(checkpoint["state_dict"])
+        if averaged:
+            predictor.model.load_state_dict(checkpoint[AVERAGED_WEIGHTS])
         return predictor.eval()
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -33,8 +33,10 @@ from playbook.optim import evaluation_weights, learning_rate
 from playbook.randomness import Stream, fold_in
 from playbook.run_files import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, TABLES, Result, Table
 from playbook.training import result
+from playbook.training.averaging import AVERAGED, AVERAGED_WEIGHTS, AveragedWeights
 from playbook.training.build import TrialSetup
 from playbook.training.checkpoints import best_path, keep, resume_path
+from playbook.training.compilation import compile_training, uncompiled
 from playbook.training.distributed import any_of, average_running_statistics
 from playbook.training.evaluation import TRAINING_METRICS, evaluate, evaluating, warn_of_the_sample
 from playbook.training.lightning_adapter import LeanModule, WholeRun, averaged_weights, fit, make_trainer
@@ -76,6 +78,8 @@ class TrialLoop(LeanModule):
         self._lr_ratios = [group["lr"] / config.lr for group in setup.optimizer.param_groups]
         self._parameters_with_grad = [p for p in self.model.parameters() if p.requires_grad]
         self._loader: StepLoader | None = None
+        self._average: AveragedWeights | None = None
+        self._saved_average: Mapping[str, Tensor] | None = None
         self._infeasible: dict[str, Any] | None = None
         self._interrupted = False
         self._began = perf_counter() - state.seconds
@@ -89,6 +93,8 @@ class TrialLoop(LeanModule):
         if self._rank.is_first and config.trainer.micro_batch_size is not None:
             warn_of_batch_norm(setup.model, config.trainer.micro_batch_size)
         self._prepare_evaluation()
+        if config.trainer.compile:
+            compile_training(setup.model)
 
     @property
     def step(self) -> int:
@@ -171,6 +177,9 @@ class TrialLoop(LeanModule):
             self._generators.append(torch.cuda.default_generators[self.device.index or 0])
         elif self.device.type == "mps":
             self._generators.append(torch.mps._get_default_mps_generator())
+        if self._setup.averaging is not None:  # here, where the weights have their precision
+            steps = self._config.total_steps
+            self._average = AveragedWeights(self.model, self._setup.averaging, steps, self._saved_average)
         self._progress.start(self.step)
         if not self._state.objectives:  # not where the run goes on from that very commit
             self.commit()
@@ -225,6 +234,8 @@ class TrialLoop(LeanModule):
         self.buffer.step_seconds.append(now - self._clock)
         self._clock = now
         self._state.step += 1
+        if self._average is not None:
+            self._average.update(self._state.step)
         for param in self._parameters_with_grad:
             param.grad = None
 
@@ -254,6 +265,9 @@ class TrialLoop(LeanModule):
         if self.step < self._config.total_steps and not self.trainer.should_stop:
             self._refuse_stop_iteration()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._saved_average = checkpoint.get(AVERAGED_WEIGHTS)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         setup, targets = self._setup, self._setup.train.targets
         checkpoint.update(
@@ -268,6 +282,8 @@ class TrialLoop(LeanModule):
                 "facts": setup.facts,
             },
         )
+        if self._average is not None:
+            checkpoint[AVERAGED_WEIGHTS] = self._average.state_dict()
 
     # The commit.
 
@@ -279,8 +295,17 @@ class TrialLoop(LeanModule):
         """
         config, state = self._config, self._state
         average_running_statistics(self.model, self._rank)
-        with averaged_weights(self.trainer, self), evaluation_weights(self._optimizer):
-            metrics, predictions = self._evaluate(), self._predict()
+        with (
+            uncompiled(config.trainer.compile),
+            averaged_weights(self.trainer, self),
+            evaluation_weights(self._optimizer),
+        ):
+            metrics, predictions = self._fitting(self._evaluate), self._predict()
+            if self._average is not None:
+                with self._average.in_the_model(self._whole_sample(), self.trainer.precision_plugin):
+                    metrics |= self._fitting(self._evaluate_average)
+                    if config.objective.metric.startswith(f"{AVERAGED}/"):
+                        predictions = self._predict()
             decisive = (config.objective.metric, "val/loss", "train/eval_loss")
             finite = all(math.isfinite(metrics[name]) for name in decisive if name in metrics)
             state.metrics = metrics
@@ -365,11 +390,11 @@ class TrialLoop(LeanModule):
                     "the fixed validation sample", skew(validation[self._validation_sample], validation), "whole"
                 )
 
-    def _evaluate(self) -> dict[str, float]:
+    def _fitting(self, evaluation: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Again with half of the batch, where memory runs out and its size is ours to choose."""
         while True:
             try:
-                return self._evaluate_once()
+                return evaluation()
             except (RuntimeError, MemoryError) as error:
                 ours = self._config.eval_batch_size == "auto" and self._rank.world_size == 1
                 if not (ours and self._eval_batch_size > 1 and is_out_of_memory(error)):
@@ -378,7 +403,7 @@ class TrialLoop(LeanModule):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _evaluate_once(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, float]:
         setup, (part, _, name) = self._setup, self._config.objective.metric.partition("/")
         objective = name if part == "val" else None
         validation = self._judge(setup.validation, self._validation_sample, objective)
@@ -406,6 +431,22 @@ class TrialLoop(LeanModule):
         )
         precision = self.trainer.precision_plugin
         return evaluate(self.model, self.task, loader, precision=precision, objective=objective)
+
+    def _evaluate_average(self) -> dict[str, float]:
+        part, _, name = self._config.objective.metric.partition("/")
+        objective = name if part == AVERAGED else None
+        metrics = self._judge(self._setup.validation, self._validation_sample, objective)
+        return {f"{AVERAGED}/{n}": value for n, value in metrics.items() if not n.startswith("examples/")}
+
+    def _whole_sample(self) -> PassLoader:
+        """The training sample, all of it on each rank."""
+        return PassLoader(
+            self._setup.train,
+            batch_size=self._eval_batch_size,
+            indices=self._training_sample,
+            num_workers=self._num_workers,
+            device=self._setup.device,
+        )
 
     @torch.no_grad()
     def _predict(self) -> list[tuple[Any, ...]]:

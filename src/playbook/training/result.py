@@ -10,6 +10,7 @@ from playbook.config import Config
 from playbook.data import Split
 from playbook.run_files import TABLES, Mark, Result, finite
 from playbook.tasks import Task
+from playbook.training.averaging import AVERAGED
 from playbook.training.state import RunState
 
 
@@ -64,7 +65,7 @@ def _common(config: Config, state: RunState) -> dict[str, Any]:
 def _chance(config: Config, task: Task, validation: Split, batches: Iterable[Batch]) -> float | None:
     """What the best constant prediction gets (A10), where the objective is a metric of the validation split."""
     split, _, name = config.objective.metric.partition("/")
-    if split != "val":
+    if split not in ("val", AVERAGED):
         return None
     known = {} if validation.targets is None else task.chance(validation.targets)
     return (known if name in known else task.chance_over(batches)).get(name)

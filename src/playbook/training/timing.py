@@ -24,8 +24,8 @@ from playbook.config import Config, load_config
 from playbook.errors import CrashError
 from playbook.training.build import build
 from playbook.training.device import choose_device, environment
-from playbook.training.distributed import Rank
 from playbook.training.loop import TrialLoop
+from playbook.training.nodes import first_rank
 from playbook.training.resume import begin
 from playbook.training.signals import Interrupts
 
@@ -86,7 +86,7 @@ def seconds_of_trial(plain: Mapping[str, Any], clock: Callable[[], float] = perf
         InputError: the trial cannot be trained as its config says, or its data are not here yet.
     """
     config = _without_traces(plain)
-    rank = Rank(0, config.trainer.num_devices)
+    rank = first_rank(config.trainer)
     if rank.world_size > 1:
         return None
     device = choose_device(config.trainer.device, config.trainer.precision, rank)

@@ -10,7 +10,7 @@ import errno
 import gc
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,14 +20,16 @@ from rich.console import Console
 from playbook.config import Config
 from playbook.errors import CrashError, InputError, exit_with
 from playbook.lock import locked
-from playbook.run_files import Result, read_result
+from playbook.run_files import CONFIG, Result, read_result
 from playbook.training.build import TrialSetup, build
 from playbook.training.code_hash import code_of
-from playbook.training.data import DATA, refuse_other_data
+from playbook.training.data import refuse_other_data
 from playbook.training.device import choose_device, environment
-from playbook.training.distributed import Rank, run_ranks
+from playbook.training.distributed import Rank, meeting, run_ranks
+from playbook.training.initial_weights import refuse_other_weights
 from playbook.training.loop import TrialLoop
 from playbook.training.memory import MemoryLimit
+from playbook.training.nodes import launch_of
 from playbook.training.progress import summary
 from playbook.training.result import infeasible
 from playbook.training.resume import abandon, begin, finish, finished_result, last_commit
@@ -56,7 +58,8 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         result = finished_result(folder, config)
         logged_to = None
         if result is not None:
-            _say_that_it_was_finished(console, result, config, refuse_other_data(folder, config, result))
+            caveats = (refuse_other_data(folder, config, result), refuse_other_weights(folder, config, result))
+            _say_that_it_was_finished(console, result, config, "; ".join(filter(None, caveats)))
         else:
             result, logged_to = _train(folder, config, verbose, reuse_data)
     console.print(str(folder), style="bold", soft_wrap=True, highlight=False, markup=False)  # to be copied whole
@@ -82,7 +85,8 @@ def _train(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tup
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
-    rank = Rank(0, config.trainer.num_devices)
+    launch = launch_of(config.trainer)
+    rank = launch.ranks[0]
     alone = rank.world_size == 1
     device = choose_device(config.trainer.device, config.trainer.precision, rank)
     setup = result = logged_to = None
@@ -91,16 +95,24 @@ def _train(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tup
         setup = build(config, rank, device if alone else torch.device("cpu"), reuse_data=reuse_data and alone)
     here = environment(device, rank) | code_of(config)
     if setup is not None:
-        here |= {DATA: setup.data_fingerprint}
+        here |= setup.fingerprints
     busy = f"output_dir={folder}: another process is training into this folder"
-    with locked(folder, busy) as lock, Interrupts() as interrupts:
-        state = begin(folder, config, here)
+    # Of several nodes the first has the folder, and the ranks of all meet when it is ready.
+    with locked(folder, busy) if launch.is_first else nullcontext() as lock, Interrupts() as interrupts:
+        state = begin(folder, config, here) if launch.is_first else RunState()
         if setup is not None and alone:
             result, logged_to = _run(setup, state, interrupts, memory, verbose)
         elif setup is not None:
             del setup
             work = (config, verbose)
-            code = run_ranks(_train_rank, work, world_size=rank.world_size, lock=lock, interrupts=interrupts)
+            code = run_ranks(
+                _train_rank,
+                work,
+                ranks=launch.ranks,
+                meeting=launch.environment(),
+                lock=lock,
+                interrupts=interrupts,
+            )
             if code == OUT_OF_MEMORY:
                 state = last_commit(folder)
                 memory.exceeded = "a rank ran out of memory after this commit"
@@ -127,13 +139,18 @@ def _train_rank(rank: Rank, config: Config, verbose: bool) -> None:
     try:
         with _disk_trouble_is_a_crash(folder), MemoryLimit() as memory, Interrupts() as interrupts:
             setup = build(config, rank, choose_device(config.trainer.device, config.trainer.precision, rank))
-            state = last_commit(folder)
-            state.environment = environment(setup.device, rank) | code_of(config) | {DATA: setup.data_fingerprint}
-            result, _ = _run(setup, state, interrupts, memory, verbose)
+            with meeting(rank, setup.device):
+                if not (folder / CONFIG).exists():
+                    raise CrashError("it is not on a disk that all nodes share")
+                state = last_commit(folder)
+                state.environment = environment(setup.device, rank) | code_of(config) | setup.fingerprints
+                result, _ = _run(setup, state, interrupts, memory, verbose)
+                if memory.exceeded is not None:  # the others do not know and wait for this one: its parent ends them
+                    sys.exit(OUT_OF_MEMORY)
     except (InputError, CrashError) as error:
         exit_with(error)
     if memory.exceeded is not None:
-        sys.exit(OUT_OF_MEMORY)  # the other ranks do not know and wait for this one: the trial is ended from outside
+        sys.exit(OUT_OF_MEMORY)
     if result is None:
         sys.exit(interrupts.exit_code)
 

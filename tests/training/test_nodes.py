@@ -1,0 +1,165 @@
+"""A trial on two machines, played by two commands on this one: each starts its own ranks, and the first alone writes.
+
+Both are threads of this process, each with a `Launch` of its own, which start their ranks from a server that has
+imported everything.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from run_state import final_state
+
+import playbook
+from playbook.config import TrainerConfig
+from playbook.errors import CrashError, InputError
+from playbook.training import distributed, nodes, train, trial
+from playbook.training.distributed import Rank
+from playbook.training.nodes import launch_of
+
+TRIAL = ("trainer=ddp", "model.width=16", "max_steps=6", "eval_every=3", "keep_best=9", "lr=0.1")
+NODES = (*TRIAL, "trainer.num_nodes=2", "trainer.num_devices=1")
+
+
+def settings(num_nodes: int, num_devices: int) -> TrainerConfig:
+    return TrainerConfig(device="cpu", precision="32-true", num_threads=1, num_nodes=num_nodes, num_devices=num_devices)
+
+
+BY_HAND = {"MASTER_ADDR": "a1", "MASTER_PORT": "4000"}
+SLURM = {"SLURM_NTASKS": "2", "SLURM_LOCALID": "0", "SLURM_JOB_NODELIST": "gpu[07-09,12]", "SLURM_JOB_ID": "123456"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "ranks", "address"),
+    [
+        (BY_HAND | {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, [(2, 0), (3, 1)], ("a1", 4000)),
+        (BY_HAND | {"NODE_RANK": "1"}, [(2, 0), (3, 1)], ("a1", 4000)),
+        (BY_HAND | {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, [(3, 1)], ("a1", 4000)),
+        (SLURM | {"SLURM_PROCID": "0"}, [(0, 0), (1, 1)], ("gpu07", 23456)),
+        (SLURM | {"SLURM_PROCID": "1", "MASTER_PORT": "7"}, [(2, 0), (3, 1)], ("gpu07", 7)),
+        (SLURM | {"SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, [(2, 0)], ("gpu07", 23456)),
+    ],
+)
+def test_each_command_knows_its_ranks(environ, ranks, address):
+    """One a node starts all of its ranks, one a device a single one; no two start the same."""
+    launch = launch_of(settings(2, 2), environ)
+    assert launch.ranks == tuple(Rank(index, 4, local, 2) for index, local in ranks)
+    assert (launch.address, launch.port) == address
+    assert launch.is_first == (ranks[0][0] == 0)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({}, "start the same command on every node by srun, or by torchrun --nnodes=2"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR is not set"),
+        (BY_HAND | {"RANK": "one", "WORLD_SIZE": "2"}, "invalid literal"),
+        (BY_HAND | {"RANK": "0", "WORLD_SIZE": "3"}, r"command 0 of 3; start one a node \(2\) or one a device \(4\)"),
+    ],
+)
+def test_what_says_too_little_of_the_nodes_is_refused(environ, said):
+    with pytest.raises(InputError, match=rf"^trainer\.num_nodes=2: .*{said}"):
+        launch_of(settings(2, 2), environ)
+
+
+def test_on_one_machine_the_environment_does_not_matter():
+    launch = launch_of(settings(1, 2), BY_HAND | {"RANK": "1", "WORLD_SIZE": "2"})
+    assert launch.ranks == (Rank(0, 2, 0, 2), Rank(1, 2, 1, 2))
+    assert launch.address == "127.0.0.1"
+
+
+@pytest.fixture
+def both_commands(monkeypatch) -> Callable[..., list[object]]:
+    """Runs the trial of a config as two commands would; what each returned or raised."""
+    multiprocessing.set_forkserver_preload(["playbook.training", "playbook.data", "playbook.models", "playbook.optim"])
+    start = distributed.start_processes
+    started: list[int] = []
+
+    def quick(*arguments, **named):
+        context = start(*arguments, **named | {"start_method": "forkserver"})
+        started.extend(process.pid for process in context.processes)
+        return context
+
+    monkeypatch.setattr(distributed, "start_processes", quick)
+    number = threading.local()
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(nodes._free_port()), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    monkeypatch.setattr(
+        trial, "launch_of", lambda given: launch_of(given, place | {"RANK": str(getattr(number, "value", 0))})
+    )
+
+    def run(config, meanwhile: Callable[[list[int]], None] = lambda _: None) -> list[object]:
+        ended: list[object] = [None, None]
+
+        def command(index: int) -> None:
+            number.value = index
+            try:
+                ended[index] = train(config, verbose=False)
+            except BaseException as error:
+                ended[index] = error
+
+        # One after the other, as far as their ranks: what is imported and tried before is for one thread at a time.
+        threads = [threading.Thread(target=functools.partial(command, index)) for index in (0, 1)]
+        for count, thread in enumerate(threads):
+            thread.start()
+            while len(started) == count and thread.is_alive():
+                time.sleep(0.02)
+        meanwhile(started)
+        while any(thread.is_alive() for thread in threads):
+            if any(isinstance(error, BaseException) and not isinstance(error, CrashError) for error in ended):
+                for pid in started:  # it would wait for the one that did not come
+                    os.kill(pid, signal.SIGKILL)
+                break
+            time.sleep(0.05)
+        for thread in threads:
+            thread.join()
+        return ended
+
+    return run
+
+
+def test_two_nodes_train_what_two_devices_of_one_do(both_commands, trial_config, tmp_path):
+    one, two = trial_config(*TRIAL, "trainer.num_devices=2", folder="one"), trial_config(*NODES, folder="two")
+    results = both_commands(two)
+    assert not [error for error in results if isinstance(error, BaseException)]
+    assert results[0] == results[1]
+    assert results[0].environment["world_size"] == 2
+    train(one, verbose=False)
+    there, here = final_state(tmp_path / "two"), final_state(tmp_path / "one")
+    assert there.keys() == here.keys()
+    for name in ("steps.csv", "evals.csv", "predictions.csv"):
+        assert there[name] == here[name]
+    single = trial_config(*TRIAL[1:], folder="single")
+    train(single, verbose=False)
+    mean = playbook.load_run(tmp_path / "single").steps["loss"].to_list()
+    assert playbook.load_run(tmp_path / "two").steps["loss"].to_list() == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_rank_that_is_killed_on_one_node_ends_both(both_commands, trial_config, tmp_path):
+    config = trial_config(*NODES, "max_steps=100000", "eval_every=50")
+
+    def kill_one(started: list[int]) -> None:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "run" / "checkpoints").glob("resume_*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(started[1], signal.SIGKILL)
+
+    said = sorted(str(error) for error in both_commands(config, kill_one) if isinstance(error, CrashError))
+    assert len(said) == 2
+    assert any("was ended by SIGKILL; the last commit is kept" in line for line in said)
+    assert any("a rank elsewhere has ended, and what started it says why; the last commit" in line for line in said)
+    assert not any("\n" in line for line in said)
+    assert torch.multiprocessing.active_children() == []
+
+
+def test_sharding_is_refused_with_what_to_use():
+    with pytest.raises(InputError, match=r"^trainer=fsdp: a model is not sharded .*: use trainer=ddp, .*bf16-true"):
+        playbook.compose("trainer=fsdp")
