@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 
 SHIPPED = {
-    "task": ("classification", "regression"),
+    "task": ("classification", "language_modelling", "multilabel", "reconstruction", "regression"),
     "data": ("arrays", "cifar10", "diabetes", "digits", "fashion_mnist"),
     "model": ("cnn", "mlp", "wide_resnet"),
     "optimizer": ("adam", "adamw", "momentum", "nadam", "nesterov", "rmsprop", "sgd"),
@@ -32,6 +32,8 @@ OPTIONS = {group: tuple(sorted(path.stem for path in (CONF / group).glob("*.yaml
 
 NEEDS = {
     "data=arrays": ["data.path=mine.npz"],
+    "task=language_modelling": "needs tokens, which none of the embedded data has",
+    "task=multilabel": ["data=arrays", "data.path=multilabel.npz"],
     "task=regression": ["data=diabetes"],
     "data=diabetes": ["task=regression"],
 }

@@ -380,7 +380,7 @@ def test_that_memory_has_run_out_is_no_bad_input(trusted: None, words: str) -> N
         ("model", "pytorch_lightning.LightningModule", "the training loop is there already"),
         ("task", "playbook.models.MLP", "playbook.tasks.Task"),
         ("task", "playbook.tasks.Task", "this class still has to define loss, own_metrics"),
-        ("data", "playbook.data.TensorSource", "this class still has to define examples, num_classes"),
+        ("data", "playbook.data.TensorSource", "this class still has to define examples"),
         ("logger", "pytorch_lightning.loggers.CSVLogger", "playbook.loggers.RunLogger"),
         ("optimizer", "playbook.optim.Linear", "torch.optim.Optimizer"),
     ],

@@ -139,6 +139,8 @@ TEXT = {
     "trainer.device": "cpu",
     "trainer.precision": "bf16-mixed",
     "trainer.num_threads": "3",
+    "eval_batch_size": "64",
+    "data.num_workers": "2",
     "output_root": "elsewhere",
     "resume": "force",
     "logger.project": "another",
@@ -151,6 +153,8 @@ EMPTY = {
     "output_dir": "elsewhere",
     "logger.entity": "us",
     "clip_norm": 1.0,
+    "eval_examples": 100,
+    "trainer.micro_batch_size": 8,
     "schedule.decay_steps": 5,
     "logger.group": "mine",
     "logger.dir": "elsewhere",
@@ -191,6 +195,7 @@ def test_every_key_but_paths_and_logger_changes_the_fingerprint(words: tuple[str
         "overwrite",
         "data.root",
         "data.download",
+        "data.num_workers",
     )
     assert (after.fingerprint() == load_config(before).fingerprint()) == left_out
 

@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "renamed": set(),
     "randomness": set(),
     "models": set(),
+    "batch": set(),
     "lock": {"errors"},
     "validation": {"errors"},
     "text": {"validation"},
@@ -19,14 +20,14 @@ MAY_IMPORT = {
     "project": {"errors"},
     "components": {"errors", "validation", "project"},
     "config": {"errors", "validation", "components", "renamed"},
-    "data": {"errors", "randomness"},
+    "data": {"errors", "randomness", "batch"},
     "optim": {"errors"},
-    "tasks": {"errors"},
+    "tasks": {"errors", "batch"},
     "loggers": {"errors", "run_files"},
     "study": {"errors", "randomness", "validation", "text", "run_files", "config", "lock", "renamed"},
     "training": {
         *("errors", "randomness", "text", "run_files", "components", "config", "lock"),
-        *("data", "optim", "tasks", "loggers"),
+        *("batch", "data", "optim", "tasks", "loggers"),
     },
     "analysis": {"errors", "validation", "text", "study"},
     "composition": {"errors", "validation", "components", "config"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "studies": {"composition", "trial_config", "cli", "study", "analysis", "training"},
 }
 TORCH_FREE = tuple(
-    room for room in MAY_IMPORT if room not in ("data", "models", "optim", "tasks", "loggers", "training")
+    room for room in MAY_IMPORT if room not in ("batch", "data", "models", "optim", "tasks", "loggers", "training")
 )
 
 

@@ -33,7 +33,7 @@ class Group:
 
 
 GROUPS = {
-    "task": Group("playbook.tasks.Task", frozenset({"num_classes", "train_targets"})),
+    "task": Group("playbook.tasks.Task", frozenset({"num_classes", "train_targets", "input_shape"})),
     "data": Group("playbook.data.Source"),
     "model": Group("torch.nn.Module", frozenset({"input_shape", "num_outputs"})),
     "optimizer": Group("torch.optim.Optimizer", frozenset({"params", "lr"})),
@@ -44,6 +44,9 @@ CALLBACK = "pytorch_lightning.Callback"
 
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
+
+AT_FIRST = {"eval_batch_size": "auto", "eval_examples": None, "trainer.micro_batch_size": None}
+"""Keys that a later version brought, and the value at which a trial is what it was without them: the same trial."""
 
 NOT_OFFERED = {
     "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
@@ -89,6 +92,7 @@ class TrainerConfig(BaseModel):
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "64-true"]
     num_threads: Annotated[int, Field(gt=0, le=1024)] | Literal["auto"]
     num_devices: PositiveInt = 1
+    micro_batch_size: PositiveInt | None = None
     callbacks: dict[str, Any] = {}
 
 
@@ -119,6 +123,8 @@ class Config:
     schedule: Component
     logger: Component
     callbacks: Mapping[str, Component]
+    eval_batch_size: PositiveInt | Literal["auto"] = "auto"
+    eval_examples: PositiveInt | None = None
 
     @property
     def total_steps(self) -> int:
@@ -146,7 +152,7 @@ _Settings: type[BaseModel] = create_model(  # type: ignore[call-overload]
     "_Settings",
     __config__=STRICT,
     **{
-        name: (annotation, ...)
+        name: (annotation, getattr(Config, name, ...))
         for name, annotation in get_type_hints(Config, include_extras=True).items()
         if name not in (*GROUPS, "callbacks")
     },
@@ -167,8 +173,10 @@ def load_config(plain: Mapping[str, Any]) -> Config:
         if name not in known:
             raise InputError(unknown_key(str(name), known, given=f"{name}={show(settings[name])}"))
     checked = validate(_Settings, settings)
+    supplied = _supplied(plain.get("data"))
     blocks: dict[str, Any] = {
-        name: components.check(plain.get(name), name, group.supplied, group.base) for name, group in GROUPS.items()
+        name: components.check(plain.get(name), name, supplied.get(name, group.supplied), group.base)
+        for name, group in GROUPS.items()
     }
     values: dict[str, Any] = {name: getattr(checked, name) for name in _Settings.model_fields}
     given = values["trainer"].callbacks
@@ -204,10 +212,13 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(flatten(plain))
     if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
         flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
+    if "data.num_workers" in flat:  # who makes the batches does not change them
+        flat["data.num_workers"] = 0
     return {
         key: value
         for key, value in flat.items()
-        if not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
+        if (key not in AT_FIRST or value != AT_FIRST[key])
+        and not any(key == left_out or key.startswith(left_out + ".") for left_out in NOT_PART_OF_A_TRIAL)
     }
 
 
@@ -240,6 +251,14 @@ def _refuse_what_is_not_offered(plain: Mapping[str, Any]) -> None:
             block in ("", "trainer") or (block in GROUPS and not settable(plain[block], block, name))
         ):
             raise InputError(f"{key}={show(value)}: {reason}")
+
+
+def _supplied(data: Any) -> dict[str, frozenset[str]]:
+    """What a model and a task are given where their class takes it: what every source supplies, and this one."""
+    if not isinstance(data, Mapping) or "_target_" not in data:
+        return {}
+    more = getattr(components.resolve(data["_target_"], "data"), "supplies", ())
+    return {name: GROUPS[name].supplied | frozenset(more) for name in ("task", "model")}
 
 
 def settable(block: Any, group: str, name: str) -> bool:

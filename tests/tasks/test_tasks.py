@@ -9,11 +9,11 @@ from pytorch_lightning.plugins.precision.precision import Precision
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanAbsoluteError, MeanMetric, Metric, R2Score
-from torchmetrics.classification import MulticlassAUROC, MulticlassCalibrationError
+from torchmetrics.classification import MulticlassAUROC, MulticlassCalibrationError, MultilabelAUROC
 
 from playbook.data import PassLoader, TensorSplit
 from playbook.errors import InputError
-from playbook.tasks import Classification, Regression, Task
+from playbook.tasks import Classification, Multilabel, Regression, Task
 from playbook.training import train
 from playbook.training.evaluation import evaluate
 
@@ -74,6 +74,57 @@ def test_predictions_of_bfloat16_outputs_are_not_rounded_again(task: Task) -> No
     outputs = draw(4, task.num_outputs, seed=1).bfloat16()
     torch.testing.assert_close(task.predict(outputs), task.predict(outputs.float()), rtol=0, atol=0)
     assert task.predict(outputs.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "num_classes", "line"),
+    [
+        (Regression, torch.zeros(50), None, r"task=regression: .* torch.float32 \(50,\); float32 \(n, k\) is needed"),
+        (Regression, torch.zeros(50, 1, dtype=torch.int64), None, r"torch.int64 \(50, 1\); float32 \(n, k\)"),
+        (Regression, None, None, r"are none; float32 \(n, k\)"),
+        (
+            Classification,
+            torch.zeros(50, 1),
+            None,
+            "task=classification: .* real-valued targets; choose task=regression",
+        ),
+        (Classification, torch.zeros(50), 3, "task=classification: targets are torch.float32, .* whole numbers"),
+        (Classification, torch.arange(50), None, "the data do not say how many classes there are"),
+    ],
+)
+def test_targets_of_another_kind_are_refused(task, targets, num_classes, line) -> None:
+    with pytest.raises(InputError, match=line):
+        task(targets, num_classes)
+
+
+@pytest.mark.parametrize(
+    ("targets", "line"),
+    [
+        (torch.zeros(5), r"are \(5,\); \(n, labels\) is needed"),
+        (None, r"are none; \(n, labels\) is needed"),
+        (torch.full((5, 2), 0.5), "zeros and ones"),
+    ],
+)
+def test_labels_that_are_none_are_refused(targets, line) -> None:
+    with pytest.raises(InputError, match=f"task=multilabel: .*{line}"):
+        Multilabel(targets)
+
+
+def test_a_multilabel_evaluation_equals_sums_over_the_labels() -> None:
+    inputs, targets = draw(30, 4, seed=0), (draw(30, 3, seed=1) > 0).float()
+    task, model = Multilabel(targets, metrics={"auroc": MultilabelAUROC(3)}), nn.Linear(4, 3)
+    found = evaluate(model, task, PassLoader(TensorSplit(inputs, targets), batch_size=7), precision=Precision())
+    p = 1 / (1 + np.exp(-model(inputs).detach().double().numpy()))
+    y = targets.numpy()
+    assert found["loss"] == pytest.approx(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean(), rel=1e-6)
+    wrong = (p > 0.5) != y
+    assert found["error"] == pytest.approx(wrong.mean())
+    assert [found[f"error/{label}"] for label in range(3)] == pytest.approx(wrong.mean(0).tolist())
+    pairs = [p[y[:, k] == 1, k][:, None] > p[y[:, k] == 0, k] for k in range(3)]
+    assert found["auroc"] == pytest.approx(np.mean([pair.mean() for pair in pairs]), rel=1e-5)
+    frequencies = (y.sum(0) + 1) / (30 + 2)
+    expected = -(y * np.log(frequencies) + (1 - y) * np.log(1 - frequencies)).mean()
+    assert task.chance(targets) == pytest.approx({"error": ((frequencies > 0.5) != y).mean(), "loss": expected})
 
 
 # What a fork's own task needs.

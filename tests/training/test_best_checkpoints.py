@@ -13,7 +13,7 @@ import playbook
 from playbook.data import PassLoader
 from playbook.errors import InputError
 from playbook.training import loop, resume, train
-from playbook.training.evaluation import EVAL_BATCH_SIZE, evaluate
+from playbook.training.evaluation import evaluate
 
 ERRORS = [0.9, 0.5, 0.3, 0.5, 0.3, 0.4]  # of the evaluations at steps 0, 2, … 10; two pairs are equal
 NUM_VALIDATION = 359
@@ -72,7 +72,7 @@ def test_kept_weights_are_those_of_their_evaluation(run_trial, data):
     losses = set()
     for step in run.best_steps:
         predictor = run.model(step)
-        loader = PassLoader(val, batch_size=EVAL_BATCH_SIZE)
+        loader = PassLoader(val, batch_size=1024)
         metrics = evaluate(predictor.model, predictor.task, loader, precision=Precision())
         recorded = dict(run.evals.filter(step=step).select("metric", "value").iter_rows())
         for name in ("error", "loss"):

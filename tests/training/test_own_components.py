@@ -62,10 +62,9 @@ class Sees(pl.Callback):
 
 
 class Unfinished(Source):
-    """A source that forgot `num_classes`."""
+    """A source that forgot `load`."""
 
-    def load(self, split):
-        raise AssertionError
+    num_classes = 3
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +117,7 @@ def test_an_optimizer_that_cannot_step_is_told_before_anything_is_written(trial_
 
 
 def test_a_class_that_is_not_finished_says_what_is_missing():
-    with pytest.raises(InputError, match=r"data._target_=.*Unfinished: this class still has to define num_classes"):
+    with pytest.raises(InputError, match=r"data._target_=.*Unfinished: this class still has to define load"):
         components.check({"_target_": f"{HERE}Unfinished"}, "data").build()
 
 

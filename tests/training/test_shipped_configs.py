@@ -28,6 +28,8 @@ def data_root(tmp_path, monkeypatch):
         write_cifar(root / "cifar-10-batches-bin", f"data_batch_{number}.bin", number)
     random = np.random.default_rng(0)
     np.savez(root / "mine.npz", inputs=random.normal(size=(50, 4)), targets=np.arange(50) % 3)
+    labels = random.integers(2, size=(50, 3)).astype(np.float32)
+    np.savez(root / "multilabel.npz", inputs=random.normal(size=(50, 4)), targets=labels)
     return root
 
 

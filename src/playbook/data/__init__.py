@@ -5,14 +5,15 @@ train = source.load("train")
 for inputs, targets in StepLoader(train, batch_size=64, seed=0, num_steps=1000): ...
 """
 
+from playbook.batch import Batch
 from playbook.data.arrays import Arrays
 from playbook.data.augment import Augmentation, CropFlip
 from playbook.data.embedded import Diabetes, Digits
 from playbook.data.fingerprint import fingerprint_of_files, fingerprint_of_splits
 from playbook.data.images import CIFAR10, FashionMNIST
 from playbook.data.loader import PassLoader, StepLoader
-from playbook.data.source import Source, TensorSource
-from playbook.data.split import Batch, DatasetSplit, Split, SplitName, StoredSplit, TensorSplit
+from playbook.data.source import NumWorkers, Source, TensorSource
+from playbook.data.split import DatasetSplit, Split, SplitName, StoredSplit, StreamSplit, TensorSplit
 
 __all__ = [
     "CIFAR10",
@@ -24,12 +25,14 @@ __all__ = [
     "Diabetes",
     "Digits",
     "FashionMNIST",
+    "NumWorkers",
     "PassLoader",
     "Source",
     "Split",
     "SplitName",
     "StepLoader",
     "StoredSplit",
+    "StreamSplit",
     "TensorSource",
     "TensorSplit",
     "fingerprint_of_files",

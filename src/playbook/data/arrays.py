@@ -14,7 +14,7 @@ from torch import Tensor
 
 from playbook.data.augment import CropFlip
 from playbook.data.npz import NpzFile
-from playbook.data.source import TensorSource
+from playbook.data.source import NumWorkers, TensorSource
 from playbook.data.split import SplitName
 from playbook.data.stratify import Fraction, split_indices
 from playbook.errors import InputError
@@ -43,7 +43,7 @@ class Arrays(TensorSource):
         root: str | None = None,
         download: bool = False,
         in_memory: bool = True,
-        num_workers: NonNegativeInt = 0,
+        num_workers: NumWorkers = "auto",
         val_fraction: Fraction = 0.2,
         test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.15,
         split_seed: int = 0,

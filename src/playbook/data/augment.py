@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from playbook.batch import Tree
+
 
 class Augmentation(Protocol):
     """What `StepLoader` asks of an augmentation."""
@@ -22,7 +24,7 @@ class Augmentation(Protocol):
     def draw(self, num_examples: int, generator: torch.Generator) -> Tensor:
         """The random choices for a batch, one row an example: shape (num_examples, …), on the CPU."""
 
-    def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+    def __call__(self, inputs: Tree, draws: Tensor) -> Tree:
         """`inputs` changed as `draws` (on the same device) says."""
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt
 from torch import Tensor
 
-from playbook.data.source import TensorSource
+from playbook.data.source import NumWorkers, TensorSource
 from playbook.data.split import SplitName
 from playbook.data.stratify import Fraction, split_indices
 
@@ -30,7 +29,7 @@ class _Embedded(TensorSource):
         root: str | None = None,
         download: bool = False,
         in_memory: bool = True,
-        num_workers: NonNegativeInt = 0,
+        num_workers: NumWorkers = "auto",
         val_fraction: Fraction = 0.2,
         test_fraction: Fraction = 0.15,
         split_seed: int = 0,

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from playbook.batch import tensors
 from playbook.data.seeding import generators_seeded
-from playbook.data.split import Split, StoredSplit, TensorSplit
+from playbook.data.split import Split, StoredSplit, StreamSplit, TensorSplit
 from playbook.randomness import Stream, fold_in
 
 _BLOCK = 1 << 20
@@ -47,23 +48,31 @@ def fingerprint_of_files(*paths: str | Path) -> str:
 def fingerprint_of_splits(*splits: Split) -> str:
     """Of splits as a model sees them: their sizes and shapes, all targets, and evenly spaced examples.
 
-    Those are all examples (up to 64 MiB) of a split in memory, and 32 of any other.
+    Those are all examples (up to 64 MiB) of a split in memory, and 32 of any other: of a stream the first.
     """
     digest = hashlib.blake2b(digest_size=8)
     for split in splits:
-        digest.update(f"{len(split)} {split.input_shape};".encode())
-        _add(digest, split.targets)
-        count = _NUM_STORED
+        size = None if isinstance(split, StreamSplit) else len(split)
+        digest.update(f"{size} {split.input_shape};".encode())
+        device, count = torch.device("cpu"), _NUM_STORED
+        if split.targets is not None:
+            _add(digest, split.targets)
         if isinstance(split, TensorSplit | StoredSplit):
-            count = _TENSOR_BYTES // (4 * max(1, torch.Size(split.input_shape).numel()))
-        indices = torch.linspace(0, len(split) - 1, max(1, min(count, len(split)))).long()
+            device = next(tensors(split.inputs)).device
+            numbers = sum(torch.Size(tensor.shape[1:]).numel() for tensor in tensors(split.inputs))
+            count = _TENSOR_BYTES // (4 * max(1, numbers))
+        if size is None:
+            indices = torch.arange(count)
+        else:
+            indices = torch.linspace(0, size - 1, max(1, min(count, size))).long().to(device)
         with generators_seeded(fold_in(0, Stream.EVALUATION)):
-            inputs, targets = split.batch(indices.to(split.targets.device))
-        _add(digest, inputs)
-        _add(digest, targets)
+            batch = split.batch(indices)
+        for tensor in tensors(batch):
+            _add(digest, tensor)
     return digest.hexdigest()
 
 
 def _add(digest: hashlib.blake2b, tensor: Tensor) -> None:
     digest.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
-    digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest.update(flat.view(torch.uint8).numpy().tobytes())  # NumPy has no bfloat16

@@ -18,7 +18,7 @@ from torch import Tensor
 from playbook.data.augment import CropFlip
 from playbook.data.files import DataFolder, RemoteFile
 from playbook.data.formats import read_cifar, read_cifar_archive, read_idx_pair
-from playbook.data.source import TensorSource
+from playbook.data.source import NumWorkers, TensorSource
 from playbook.data.split import SplitName
 from playbook.data.stratify import Fraction, split_indices
 from playbook.errors import InputError
@@ -33,7 +33,7 @@ class _ImageFiles(TensorSource):
         root: str | None = None,
         download: bool = False,
         in_memory: bool = True,
-        num_workers: NonNegativeInt = 0,
+        num_workers: NumWorkers = "auto",
         val_fraction: Fraction = 0.1,
         split_seed: int = 0,
         crop_padding: NonNegativeInt = 0,

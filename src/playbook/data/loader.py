@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from playbook.batch import Batch, tensors, to_device
 from playbook.data.augment import Augmentation
 from playbook.data.order import StepOrder
 from playbook.data.seeding import generators_seeded
-from playbook.data.split import Batch, Split
+from playbook.data.split import Split, StreamSplit
 from playbook.randomness import Stream, fold_in
 
 
@@ -52,11 +53,12 @@ class StepLoader:
         assert 0 <= start_step <= num_steps
         self.steps = range(start_step, num_steps)
         self.device = torch.device(device if device is not None else "cpu")
+        self.in_memory = split.in_memory
         self.num_workers = 0 if split.in_memory else num_workers
         self.wait_seconds = 0.0
         split = split.to(self.device)
         order = StepOrder(
-            len(split),
+            None if isinstance(split, StreamSplit) else len(split),
             batch_size=batch_size,
             seed=seed,
             rank=rank,
@@ -132,18 +134,19 @@ class _StepBatches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         indices = self.order(step)
         if self.split.in_memory:
-            inputs, targets = self.split.batch(indices)
+            batch = self.split.batch(indices)
         else:
             with generators_seeded(fold_in(self.seed, Stream.AUGMENTATION, step, self.rank)):
-                inputs, targets = self.split.batch(indices)
+                batch = self.split.batch(indices)
         if self.augmentation is None:
-            return inputs, targets
+            return batch
         # Drawn for the global batch on every rank: a few integers an example, for images that do not depend on the
         # number of ranks.
         generator = torch.Generator().manual_seed(fold_in(self.seed, Stream.AUGMENTATION, step))
         draws = self.augmentation.draw(self.order.batch_size, generator)[self.order.share]
-        draws = draws.pin_memory().to(inputs.device, non_blocking=True) if inputs.is_cuda else draws.to(inputs.device)
-        return self.augmentation(inputs, draws), targets
+        device = next(tensors(batch.inputs)).device
+        draws = draws.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else draws.to(device)
+        return Batch(self.augmentation(batch.inputs, draws), batch.targets)
 
 
 class _PassBatches(Dataset[Batch]):
@@ -204,7 +207,7 @@ def _leave_signals_to_the_trial(worker: int) -> None:
 
 
 def _move(batch: Batch, device: torch.device) -> Batch:
-    inputs, targets = batch
-    if inputs.device == device or device.type == "cpu":
+    if device.type == "cpu" or next(tensors(batch)).device == device:
         return batch
-    return inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
+    moved: Batch = to_device(batch, device, non_blocking=True)
+    return moved

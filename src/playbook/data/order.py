@@ -18,6 +18,7 @@ class StepOrder:
     """`order(step)` is the examples of a step; the permutations in use are kept, so that it costs one view of one.
 
     Ranks hold contiguous equal shares, so that the shares concatenated in rank order are the batch of a single process.
+    A stream has no number of examples: step t takes examples [t·B, (t+1)·B), and none twice.
 
     Raises:
         InputError: `batch_size` cannot be shared equally by `world_size`.
@@ -25,7 +26,7 @@ class StepOrder:
 
     def __init__(
         self,
-        num_examples: int,
+        num_examples: int | None,
         *,
         batch_size: int,
         seed: int,
@@ -33,7 +34,7 @@ class StepOrder:
         world_size: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        assert num_examples > 0, "a split has examples"
+        assert num_examples is None or num_examples > 0, "a split has examples"
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
                 f"batch_size={batch_size} cannot be shared equally by {world_size} processes: "
@@ -51,6 +52,8 @@ class StepOrder:
         """The examples of `step` on this rank: int64 of shape (batch_size / world_size,), on `device`."""
         first = step * self.batch_size + self.share.start
         missing = self.share.stop - self.share.start
+        if self.num_examples is None:
+            return torch.arange(first, first + missing)
         epoch, offset = divmod(first, self.num_examples)
         if offset + missing <= self.num_examples:
             return self._permutation(epoch).narrow(0, offset, missing)
@@ -65,6 +68,7 @@ class StepOrder:
     def _permutation(self, epoch: int) -> Tensor:
         permutation = self._permutations.get(epoch)
         if permutation is None:
+            assert self.num_examples is not None
             generator = torch.Generator().manual_seed(fold_in(self.seed, Stream.ORDER, epoch))
             permutation = torch.randperm(self.num_examples, generator=generator)
             if self.device is not None and self.device.type == "cuda":

@@ -6,7 +6,7 @@ One with a key of its own:
     class Mine(Source):
         num_classes = 3
 
-        def __init__(self, root: str, num_workers: int = 4) -> None:
+        def __init__(self, root: str, num_workers: NumWorkers = "auto") -> None:
             super().__init__(num_workers=num_workers)
             self.root = root
 
@@ -19,13 +19,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import NonNegativeInt
 from torch import Tensor
 
+from playbook.batch import Tree
 from playbook.data.augment import Augmentation
 from playbook.data.split import Split, SplitName, StoredSplit, TensorSplit
-from playbook.data.standardisation import Standardisation
+from playbook.data.standardisation import Standardisation, TreeStandardisation, is_measured
+
+NumWorkers: TypeAlias = NonNegativeInt | Literal["auto"]
 
 
 class Source(ABC):
@@ -34,25 +38,35 @@ class Source(ABC):
     The constructor touches no file: a config is checked by building it. `load` raises `InputError` for whatever is
     missing or broken. Loading `train` or `val` must not open files of the test split (B12).
 
-    `num_workers` processes make the batches of a split that is not in memory; `class_names` serve reports;
+    `num_workers` processes make the batches of a split that is not in memory (`auto`: some, if one batch takes long to
+    make; what a batch holds does not depend on it); `class_names` serve reports;
     `augmentation` changes the inputs of training batches, in whatever way the split is stored.
+
+    `supplies` names attributes of the source that a model or a task is given if its constructor has a parameter of that
+    name, as it is given `num_classes`: what only the data know, such as `vocab_size`. They are numbers, texts, tensors,
+    or plain containers of them, for they are kept in checkpoints; properties may read files.
     """
 
+    supplies: ClassVar[tuple[str, ...]] = ()
     class_names: tuple[str, ...] | None = None
     augmentation: Augmentation | None = None
-    num_workers: int = 0
+    num_workers: int | Literal["auto"] = "auto"
 
-    def __init__(self, *, num_workers: NonNegativeInt = 0) -> None:
+    def __init__(self, *, num_workers: NumWorkers = "auto") -> None:
         self.num_workers = num_workers
 
     @property
-    @abstractmethod
     def num_classes(self) -> int | None:
-        """The number of classes, or None for regression. A class attribute will do; a property may read files."""
+        """The number of classes, None where there are none. A class attribute will do; a property may read files."""
+        return None
 
     @abstractmethod
     def load(self, split: SplitName) -> Split:
         """The examples of one split, ready for a model."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the data supply, by name: `num_classes`, and what `supplies` names."""
+        return {name: getattr(self, name) for name in ("num_classes", *self.supplies)}
 
     def fingerprint(self) -> str | None:
         """Which data `load` gives for `train` and `val`, where that can be told without loading them.
@@ -67,30 +81,35 @@ class TensorSource(Source):
     """A source whose examples fit in memory: it says what they are, and standardisation and storage are done here.
 
     With `in_memory` they are kept as float32, on the device; otherwise as they were stored, and standardised batch by
-    batch. The bits are the same.
+    batch. The bits are the same. Of inputs of several parts each is standardised by itself; whole numbers of other
+    dtypes than uint8 are ids, and stay what they are.
     """
 
-    def __init__(self, *, in_memory: bool = True, num_workers: NonNegativeInt = 0) -> None:
+    def __init__(self, *, in_memory: bool = True, num_workers: NumWorkers = "auto") -> None:
         super().__init__(num_workers=num_workers)
         self.in_memory = in_memory
 
     @abstractmethod
-    def examples(self, split: SplitName) -> tuple[Tensor, Tensor]:
-        """Inputs (n, features) or (n, channels, …), of any number type; targets int64 (n,) or floats (n, k)."""
+    def examples(self, split: SplitName) -> tuple[Tree, Tensor | None]:
+        """Inputs (n, features) or (n, channels, …), or a tree of such; targets int64 (n,) or floats (n, k), or what the
+        task asks for, or None.
+        """
 
     def load(self, split: SplitName) -> Split:
         inputs, targets = self._train if split == "train" else self.examples(split)
-        if targets.is_floating_point():
+        if targets is not None and targets.is_floating_point():
             targets = targets.float()
         if self.in_memory:
             return TensorSplit(self.standardisation(inputs), targets)
         return StoredSplit(inputs, targets, self.standardisation)
 
     @cached_property
-    def standardisation(self) -> Standardisation:
+    def standardisation(self) -> Standardisation | TreeStandardisation:
         """Of the inputs, by the training split."""
-        return Standardisation.of(self._train[0])
+        inputs = self._train[0]
+        kind = Standardisation if isinstance(inputs, Tensor) and is_measured(inputs) else TreeStandardisation
+        return kind.of(inputs)
 
     @cached_property
-    def _train(self) -> tuple[Tensor, Tensor]:
+    def _train(self) -> tuple[Tree, Tensor | None]:
         return self.examples("train")

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from playbook.batch import Tree, map_tensors
+
 _CHUNK = 4096  # examples converted to float64 at a time: 25 MB of 28×28 images
 
 
@@ -46,6 +48,30 @@ class Standardisation:
     def __call__(self, examples: Tensor) -> Tensor:
         """Float32 of the shape of `examples`: element by element, so a batch gets the same bits as the whole split."""
         return examples.to(self.mean.dtype).sub(self.mean).div_(self.std).float()
+
+
+@dataclass(frozen=True)
+class TreeStandardisation:
+    """Of inputs of several parts: a `Standardisation` of each that is standardised, None in the place of the others.
+
+    Floats are, and bytes, which are pixels. Whole numbers of other dtypes are ids and stay what they are.
+    """
+
+    parts: Tree
+
+    @classmethod
+    def of(cls, examples: Tree) -> TreeStandardisation:
+        """The statistics of each part."""
+        return cls(map_tensors(lambda part: Standardisation.of(part) if is_measured(part) else None, examples))
+
+    def __call__(self, examples: Tree) -> Tree:
+        """The tree with float32 in the place of what is standardised."""
+        return map_tensors(lambda part, own: part if own is None else own(part), examples, self.parts)
+
+
+def is_measured(part: Tensor) -> bool:
+    """Whether it holds measurements, which are standardised, and not ids."""
+    return part.is_floating_point() or part.dtype == torch.uint8
 
 
 def _units(examples: Tensor, dims: list[int]) -> Tensor:

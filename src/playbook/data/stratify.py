@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from playbook.data.split import SplitName
+from playbook.data.split import Split, SplitName, StreamSplit
 from playbook.errors import InputError
 from playbook.randomness import Stream, fold_in
 
@@ -64,6 +64,27 @@ def fixed_sample(targets: Tensor, size: int, seed: int) -> Tensor:
     return torch.from_numpy(_stratified(_strata(targets), min(size, len(targets)), random))
 
 
+def sample_of(split: Split, size: int, seed: int) -> Tensor:
+    """Sorted indices of a `fixed_sample` of a split; random ones where no label says who is alike, and of a stream,
+    which has no last example, the first.
+    """
+    if isinstance(split, StreamSplit):
+        return torch.arange(size)
+    if (targets := labels_of(split)) is not None:
+        return fixed_sample(targets, size, seed)
+    size = min(size, len(split))
+    # Not a permutation of all: a corpus has a hundred million windows.
+    return torch.from_numpy(np.sort(_choice(len(split), size, _random(fold_in(seed, Stream.SAMPLE)))))
+
+
+def labels_of(split: Split) -> Tensor | None:
+    """What samples are stratified by and skew is measured on, on the CPU: classes (n,), or real values (n, k)."""
+    targets = split.targets
+    if targets is None or targets.ndim != (2 if targets.is_floating_point() else 1):
+        return None
+    return targets.cpu()
+
+
 def skew(sample: Tensor, everyone: Tensor) -> float:
     """How far the targets of a sample are from those of the whole: 0 is the same, 1 has nothing in common.
 
@@ -90,6 +111,16 @@ def _stratified(strata: IntArray, size: int, random: np.random.RandomState) -> I
         random.permutation(np.flatnonzero(strata == label))[:quota] for label, quota in zip(labels, quotas, strict=True)
     ]
     return np.sort(np.concatenate([*chosen, np.empty(0, np.int64)]))
+
+
+def _choice(num_examples: int, size: int, random: np.random.RandomState) -> IntArray:
+    """`size` different positions, in no order."""
+    if size > num_examples // 2:
+        return random.permutation(num_examples)[:size]
+    chosen: dict[int, None] = {}
+    while len(chosen) < size:
+        chosen |= dict.fromkeys(random.randint(num_examples, size=size - len(chosen)).tolist())
+    return np.fromiter(chosen, np.int64, size)
 
 
 def _strata(targets: Tensor) -> IntArray:

@@ -2,6 +2,22 @@
 
 from playbook.tasks.base import Task, TaskMetrics
 from playbook.tasks.classification import Classification, ClassificationMetrics
+from playbook.tasks.language_modelling import LanguageModelling, LanguageModellingMetrics
+from playbook.tasks.multilabel import Multilabel, MultilabelMetrics
+from playbook.tasks.reconstruction import Reconstruction, ReconstructionMetrics
 from playbook.tasks.regression import Regression, RegressionMetrics
 
-__all__ = ["Classification", "ClassificationMetrics", "Regression", "RegressionMetrics", "Task", "TaskMetrics"]
+__all__ = [
+    "Classification",
+    "ClassificationMetrics",
+    "LanguageModelling",
+    "LanguageModellingMetrics",
+    "Multilabel",
+    "MultilabelMetrics",
+    "Reconstruction",
+    "ReconstructionMetrics",
+    "Regression",
+    "RegressionMetrics",
+    "Task",
+    "TaskMetrics",
+]

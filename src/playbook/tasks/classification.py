@@ -1,4 +1,6 @@
-"""One label out of several: cross-entropy, and the share of examples whose label is missed."""
+"""One label out of several, of an example or of each of its positions (segmentation): cross-entropy, and the share of
+labels that are missed.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +12,39 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from playbook.batch import Batch
 from playbook.errors import InputError
-from playbook.tasks.base import Task, at_least_float32
+from playbook.tasks.base import Task, at_least_float32, refuse_other_shape
 
 RARE_CLASSES = 20
 """How many classes have their counts logged: all of them up to here, else the rarest."""
 
 
 class Classification(Task):
-    """One label out of `num_classes`: cross-entropy, and the share of examples whose label is missed."""
+    """One label out of `num_classes`: cross-entropy, and the share of examples whose label is missed.
 
+    Outputs are (n, classes) and targets whole numbers (n,); or (n, classes, …) and (n, …), a label a position.
+    """
+
+    num_outputs: int
     counts: Tensor
 
     def __init__(
         self,
-        train_targets: Tensor,
+        train_targets: Tensor | None,
         num_classes: int | None,
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         metrics: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(metrics)
         if num_classes is None:
-            raise InputError("task=classification: the data has real-valued targets; choose task=regression")
+            raise InputError(_other_task(train_targets))
         self.num_outputs = num_classes
         self.label_smoothing = label_smoothing
-        self.register_buffer("counts", torch.bincount(train_targets.cpu(), minlength=num_classes))
+        labels = torch.zeros(0, dtype=torch.int64) if train_targets is None else train_targets.flatten().cpu()
+        if labels.is_floating_point():
+            raise InputError(f"task=classification: targets are {labels.dtype}, and classes are whole numbers (n,)")
+        self.register_buffer("counts", torch.bincount(labels, minlength=num_classes))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
@@ -43,15 +53,32 @@ class Classification(Task):
         return ClassificationMetrics(self.num_outputs)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Class probabilities (n, classes)."""
-        return at_least_float32(outputs).softmax(-1)
+        """Class probabilities (n, classes, …)."""
+        return at_least_float32(outputs).softmax(1)
+
+    def check(self, outputs: Any, batch: Batch) -> None:
+        labels = self.targets(batch)
+        needed = (len(labels), self.num_outputs, *labels.shape[1:])
+        refuse_other_shape(outputs, batch, needed, "(examples, num_outputs)")
+
+    def example_values(self, metric: str, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Of `error` and `accuracy` missed or not, of `loss` the loss, of each example: the mean over its positions."""
+        if metric == "loss":
+            return F.cross_entropy(outputs.double(), targets, reduction="none").reshape(len(targets), -1).mean(1)
+        if metric in ("error", "accuracy"):
+            return (outputs.argmax(1) != targets).double().reshape(len(targets), -1).mean(1)
+        return None
 
     def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
-        scores, labels = self.predict(outputs).float().cpu().max(-1)
+        scores, labels = self.predict(outputs).float().cpu().max(1)
+        if labels.ndim > 1:
+            return super().describe(labels, targets)
         rows = zip(targets.tolist(), labels.tolist(), scores.numpy(), strict=True)
         return [(str(target), str(label), score) for target, label, score in rows]
 
     def chance(self, targets: Tensor) -> dict[str, float]:
+        if not self.counts.any():  # labels come only with the batches: nothing is known of them
+            return {}
         frequencies = self.counts.double().cpu()
         frequencies = (frequencies + 1) / (frequencies + 1).sum()  # a class that training never saw is still possible
         targets = targets.cpu()
@@ -78,12 +105,12 @@ class ClassificationMetrics(Metric):
         self.add_state("examples", torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Outputs (n, classes), targets int64 (n,)."""
+        """Outputs (n, classes, …), targets int64 (n, …)."""
         losses = F.cross_entropy(outputs.double(), targets, reduction="none")
-        hits = targets[outputs.argmax(-1) == targets]
+        hits = targets[outputs.argmax(1) == targets]
         self.loss_sum += losses.sum()
         self.correct += torch.bincount(hits, minlength=len(self.correct))
-        self.examples += torch.bincount(targets, minlength=len(self.examples))
+        self.examples += torch.bincount(targets.flatten(), minlength=len(self.examples))
 
     def compute(self) -> dict[str, float]:
         """The metrics of everything that was seen, on all ranks."""
@@ -94,3 +121,9 @@ class ClassificationMetrics(Metric):
         counts |= {f"examples/{c}": float(examples[c]) for c in sorted(rare)}
         error = 1 - sum(correct) / total
         return {"error": error, "accuracy": 1 - error, "loss": self.loss_sum.item() / total} | counts
+
+
+def _other_task(train_targets: Tensor | None) -> str:
+    if train_targets is not None and not train_targets.is_floating_point():
+        return "task=classification: the data do not say how many classes there are: num_classes of the source"
+    return "task=classification: the data has real-valued targets; choose task=regression"

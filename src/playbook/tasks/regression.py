@@ -19,13 +19,18 @@ class Regression(Task):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, train_targets: Tensor, num_classes: int | None, metrics: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, train_targets: Tensor | None, num_classes: int | None, metrics: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(metrics)
         if num_classes is not None:
             raise InputError(
                 "task=regression: the data has class labels; choose task=classification, or data with real-valued"
                 " targets such as data=diabetes"
             )
+        if train_targets is None or not train_targets.is_floating_point() or train_targets.ndim != 2:
+            found = "none" if train_targets is None else f"{train_targets.dtype} {tuple(train_targets.shape)}"
+            raise InputError(f"task=regression: the training targets are {found}; float32 (n, k) is needed")
         targets = train_targets.double().cpu()
         std = targets.std(0, correction=0)
         self.num_outputs = targets.shape[1]
@@ -41,6 +46,18 @@ class Regression(Task):
     def predict(self, outputs: Tensor) -> Tensor:
         """Values (n, k) in the units of the targets."""
         return at_least_float32(outputs) * self.std + self.mean
+
+    def example_values(self, metric: str, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """The squared error of each example: standardised for `loss`, in the targets' units for `error`."""
+        if metric not in ("error", "loss"):
+            return None
+        mean, std = (values.to(outputs.device).double() for values in (self.mean, self.std))
+        squares = (outputs.double() - (targets.double() - mean) / std).square()
+        return (squares * std.square() if metric == "error" else squares).mean(1)
+
+    def standard_error(self, metric: str, mean: float, se: float) -> float:
+        """`error` is the root of the mean."""
+        return se / (2 * max(mean, 1e-300) ** 0.5) if metric == "error" else se
 
     def chance(self, targets: Tensor) -> dict[str, float]:
         residual = (targets.cpu() - self.mean.cpu()).double()

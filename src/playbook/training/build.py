@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from playbook.batch import Batch, Tree, shapes, split
 from playbook.components import errors_of
 from playbook.config import Config
-from playbook.data import Source, Split
+from playbook.data import Source, Split, StreamSplit
+from playbook.data.seeding import generators_seeded
 from playbook.errors import InputError, one_line
 from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.optim import Schedule, parameter_groups
@@ -19,6 +22,7 @@ from playbook.tasks import Task
 from playbook.training.data import load_data
 from playbook.training.device import set_num_threads
 from playbook.training.distributed import Rank
+from playbook.training.eval_batch_size import eval_batch_size
 from playbook.training.evaluation import TRAINING_METRICS, evaluating, metric_names
 from playbook.training.lightning_adapter import checked_callback
 from playbook.training.memory import is_out_of_memory
@@ -32,6 +36,7 @@ class TrialSetup:
     rank: Rank
     device: torch.device
     source: Source
+    facts: dict[str, Any]
     train: Split
     validation: Split
     data_fingerprint: str
@@ -41,6 +46,7 @@ class TrialSetup:
     schedule: Schedule
     logger: RunLogger
     callbacks: list[pl.Callback]
+    eval_batch_size: int
 
 
 def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool = False) -> TrialSetup:
@@ -59,11 +65,18 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         )
     data = load_data(config.data, reuse_data)
     source, train, validation = data.source, data.train, data.validation
-    task: Task = config.task.build(train_targets=train.targets, num_classes=source.num_classes)
-    _check_objective(config, task, validation)
+    with errors_of("data", f"facts() of {type(source).__name__}"):
+        facts = source.facts()
+    task: Task = config.task.build(train_targets=train.targets, input_shape=train.input_shape, **facts)
     torch.manual_seed(fold_in(config.seed, Stream.INITIALISATION))
-    model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs)
+    model: nn.Module = config.model.build(input_shape=train.input_shape, num_outputs=task.num_outputs, **facts)
     _check_model(config, model, train, task, rank)
+    small = _small_batch(validation)
+    _check_objective(config, model, task, small)
+    eval_size = config.eval_batch_size
+    if eval_size == "auto":
+        with evaluating(model):
+            eval_size = eval_batch_size(model, task, small, most_at_once(config, rank))
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
@@ -75,6 +88,7 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         rank=rank,
         device=device,
         source=source,
+        facts=facts,
         train=train.to(device),
         validation=validation.to(device),
         data_fingerprint=data.fingerprint,
@@ -84,33 +98,56 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         schedule=schedule,
         logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
+        eval_batch_size=eval_size,
     )
+
+
+def most_at_once(config: Config, rank: Rank) -> int:
+    """How many examples a device has a training graph of."""
+    return min(config.batch_size // rank.world_size, config.trainer.micro_batch_size or config.batch_size)
 
 
 def _check_model(config: Config, model: nn.Module, train: Split, task: Task, rank: Rank) -> None:
     """A model that cannot be trained here is told by its key, and not by an index error in the loss or at some step."""
     key = f"model._target_={config.model.target}"
-    inputs, targets = train.batch(torch.arange(min(2, len(train))))
+    batch = _small_batch(train)
     if config.batch_size == rank.world_size:
-        _check_training_on_one(config, model, inputs[:1], rank)
-    with evaluating(model), errors_of("model", f"forward() of inputs of {tuple(inputs.shape)}"):
-        outputs = model(inputs)
-    needed = (len(inputs), task.num_outputs)
-    if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != needed:
-        shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-        raise InputError(
-            f"{key}: it gives {shape} for inputs of {tuple(inputs.shape)}; {needed} is needed (examples, num_outputs)"
-        )
-    if not task.loss(outputs, targets).requires_grad:
+        _check_training_on_one(config, model, task, split(batch, 1)[0], rank)
+    with evaluating(model):
+        outputs = _outputs(model, task, batch)
+        with errors_of("task", f"targets() of {type(task).__name__}"):
+            task.targets(batch)
+        try:
+            task.check(outputs, batch)
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
+        with errors_of("task", f"training_loss() of {type(task).__name__}"):
+            loss = task.training_loss(model, batch)
+    if not isinstance(loss, torch.Tensor) or loss.shape != ():
+        found = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise InputError(f"task._target_={config.task.target}: its loss is {found}; a tensor of one number is needed")
+    if not loss.requires_grad:
         raise InputError(f"{key}: nothing in it can be trained: the loss depends on no parameter with requires_grad")
 
 
+def _small_batch(data: Split) -> Batch:
+    """Two examples, or the only one."""
+    count = 2 if isinstance(data, StreamSplit) else min(2, len(data))
+    with errors_of("data", "batch() of two examples"), generators_seeded(0):
+        return data.batch(torch.arange(count))
+
+
+def _outputs(model: nn.Module, task: Task, batch: Batch) -> Tree:
+    with errors_of("model", f"forward() of inputs of {shapes(batch.inputs)}"):
+        return task.outputs(model, batch.inputs)
+
+
 @torch.no_grad()
-def _check_training_on_one(config: Config, model: nn.Module, inputs: Tensor, rank: Rank) -> None:
+def _check_training_on_one(config: Config, model: nn.Module, task: Task, batch: Batch, rank: Rank) -> None:
     """Batch norm has no variance of one example. The running averages are left as they were."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        model.train()(inputs)
+        task.outputs(model.train(), batch.inputs)
     except ValueError as error:
         given = f"batch_size={config.batch_size}" + (f" on {rank.world_size} devices" if rank.world_size > 1 else "")
         raise InputError(
@@ -132,9 +169,11 @@ def _check_optimizer(config: Config, device: torch.device) -> None:
         optimizer.step(lambda: 0.0)
 
 
-def _check_objective(config: Config, task: Task, validation: Split) -> None:
+def _check_objective(config: Config, model: nn.Module, task: Task, batch: Batch) -> None:
+    with torch.no_grad(), evaluating(model):
+        outputs = _outputs(model, task, batch)
     try:
-        names = metric_names(task, validation.targets)
+        names = metric_names(task, outputs, batch)
     except InputError:
         raise
     except Exception as error:  # a torchmetrics class that does not fit the task's outputs, or a fork's with a bug

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playbook.components import Component
 from playbook.config import Config
-from playbook.data import Source, Split, fingerprint_of_splits
+from playbook.data import Source, Split, StreamSplit, fingerprint_of_splits
 from playbook.errors import InputError, one_line
 from playbook.run_files import Result
 
@@ -47,6 +47,10 @@ def load_data(data: Component, reuse: bool = False) -> LoadedData:
     if reuse and _last is not None and _last[:2] == (data, own):
         return _last[2]
     train, validation = source.load("train"), source.load("val")
+    if isinstance(validation, StreamSplit):
+        raise InputError(
+            f"{_place(data)}: the validation split is a stream, which has no end; only training may have none"
+        )
     loaded = LoadedData(source, train, validation, own or fingerprint_of_splits(train, validation))
     _last = (data, own, loaded) if reuse else None
     return loaded
@@ -92,7 +96,7 @@ def _place(data: Component) -> str:
 def _refuse_too_many_workers(source: Source) -> None:
     cores = os.cpu_count() or 1
     most = max(32, 4 * cores)
-    if not 0 <= source.num_workers <= most:
+    if source.num_workers != "auto" and not 0 <= source.num_workers <= most:
         raise InputError(
             f"data.num_workers={source.num_workers}: each is a process, and this machine has {cores} cores;"
             f" allowed is 0 to {most}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,31 +12,35 @@ import torch
 from pytorch_lightning.plugins.precision.precision import Precision
 from torch import nn
 
+from playbook.batch import Batch, Tree
 from playbook.data import PassLoader
 from playbook.tasks import Task
 
-EVAL_BATCH_SIZE = 1024
-"""Evaluation needs no gradients, so its batch can be large; it is at least the training batch (D2)."""
+MOST_ERRORS = 3
+"""Standard errors of a difference that chance does not explain: it would once in four hundred trials."""
 
 TRAINING_METRICS = {"error": "train/error", "loss": "train/eval_loss"}
 """What of a task's metrics is recorded of the training sample. `train/loss` is another: that of the training steps."""
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, task: Task, loader: PassLoader, *, precision: Precision) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, task: Task, loader: PassLoader, *, precision: Precision, objective: str | None = None
+) -> dict[str, float]:
     """The metrics of `task` over the examples of `loader`, with the model in evaluation mode.
 
     The loaders of several ranks hold different batches; their sums are added, so that each rank returns the metrics
-    of all examples. `precision` is the run's arithmetic. The model's mode is left as it was.
+    of all examples. `precision` is the run's arithmetic. The model's mode is left as it was. The standard error of the
+    metric `objective` is `<objective>_se`, where the task knows the noise of one example.
     """
     # Sums are in float64, which Apple's GPUs do not have.
     judge = torch.device("cpu") if loader.device.type == "mps" else loader.device
-    metrics = task.metrics().to(judge)
+    metrics = task.metrics(objective).to(judge)
     with evaluating(model):
-        for inputs, targets in loader:
+        for batch in loader:
             with precision.forward_context():
-                outputs = model(precision.convert_input(inputs))
-            metrics.update(outputs, targets)
+                outputs = task.outputs(model, precision.convert_input(batch.inputs))
+            metrics.update(outputs, task.targets(batch))
     return _flat(metrics.compute())
 
 
@@ -50,12 +56,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def metric_names(task: Task, split_targets: torch.Tensor) -> list[str]:
-    """The names that `evaluate` would return, found by a metric of one made-up prediction."""
+def metric_names(task: Task, outputs: Tree, batch: Batch) -> list[str]:
+    """The names that `evaluate` would return, found by metrics of one small batch."""
     metrics = task.metrics()
-    targets = split_targets[:2].cpu()
-    metrics.update(torch.randn(len(targets), task.num_outputs, generator=torch.Generator().manual_seed(0)), targets)
+    metrics.update(outputs, task.targets(batch))
     return list(_flat(metrics.compute()))
+
+
+def warn_of_the_sample(metric: str, metrics: Mapping[str, float], share: float) -> None:
+    """Say it where `metric` differs by more than chance explains between the validation sample and the split (D2).
+
+    `share` is that of the split which is in the sample: the error of a sample without replacement is as much smaller.
+    """
+    name = metric.removeprefix("val/")
+    se, whole = metrics.get(f"val/{name}_se"), metrics[f"val_full/{name}"]
+    if se is not None and abs(metrics[metric] - whole) > MOST_ERRORS * se * math.sqrt(1 - share):
+        print(
+            f"warning: {metric} is {metrics[metric]:.4g} on the sample of eval_examples and {whole:.4g} on the whole"
+            f" split, more than chance explains (a standard error is {se:.2g}): the sample misleads (D2); take a"
+            " larger one",
+            file=sys.stderr,
+        )
 
 
 def _flat(computed: Mapping[str, Any]) -> dict[str, float]:

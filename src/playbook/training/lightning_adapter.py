@@ -40,6 +40,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
+from playbook.batch import Batch
 from playbook.config import CALLBACKS_NOT_OFFERED, TrainerConfig
 from playbook.errors import InputError, one_line
 from playbook.tasks import Task
@@ -154,7 +155,7 @@ def make_trainer(
         )
     plugin, convert = trainer.precision_plugin, trainer.precision_plugin.convert_input
     plugin.convert_input = lambda data: (  # type: ignore[method-assign]
-        (convert(data[0]), data[1]) if isinstance(data, tuple | list) else convert(data)
+        Batch(convert(data.inputs), data.targets) if isinstance(data, Batch) else convert(data)
     )
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if world_size > 1:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from playbook.batch import Tree
 from playbook.config import Config, load_config, read_config
 from playbook.errors import InputError
 from playbook.run_files import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
@@ -84,14 +86,18 @@ class Run:
             raise InputError(f"{path}: there is none; kept are the steps {self.best_steps}")
         checkpoint = load_of_step(path)
         shape = checkpoint["shape"]
-        model = self.config.model.build(input_shape=tuple(shape["input_shape"]), num_outputs=shape["num_outputs"])
+        facts = {"num_classes": shape["num_classes"], **shape.get("facts", {})}
+        input_shape = _input_shape(shape["input_shape"])
+        model = self.config.model.build(input_shape=input_shape, num_outputs=shape["num_outputs"], **facts)
         # What the task learnt from the training targets is in the checkpoint: here they only have to be of their kind.
         # Checkpoints of before do not say which: then a class was a whole number, all else a float an output.
         is_class = shape["num_classes"] is not None
         target_shape = shape.get("target_shape", [] if is_class else [shape["num_outputs"]])
         target_dtype = shape.get("target_dtype", "int64" if is_class else "float32")
-        targets = torch.zeros(1, *target_shape, dtype=getattr(torch, target_dtype))
-        task = self.config.task.build(train_targets=targets, num_classes=shape["num_classes"])
+        targets = None
+        if target_shape is not None:
+            targets = torch.zeros(1, *target_shape, dtype=getattr(torch, target_dtype))
+        task = self.config.task.build(train_targets=targets, input_shape=input_shape, **facts)
         predictor = Predictor(model, task)
         if self.config.trainer.precision == "64-true":
             predictor.double()
@@ -99,10 +105,16 @@ class Run:
         return predictor.eval()
 
 
+def _input_shape(stored: Any) -> Any:
+    """The shape of one input, or the tree of those of its parts; earlier versions stored a list of numbers."""
+    return tuple(stored) if isinstance(stored, list) and all(isinstance(size, int) for size in stored) else stored
+
+
 class Predictor(nn.Module):
     """A trained model: normalised inputs of shape (n, *input_shape) to predictions in the units of the targets.
 
-    Those are class probabilities (n, classes), or real values (n, k). `model` gives the raw outputs.
+    Those are what the task's `predict` gives: class probabilities (n, classes), real values (n, k). `model` gives the
+    raw outputs.
     """
 
     def __init__(self, model: nn.Module, task: Task) -> None:
@@ -110,7 +122,6 @@ class Predictor(nn.Module):
         self.model = model
         self.task = task
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tree) -> Tree:
         """Predictions for `inputs`."""
-        predictions: Tensor = self.task.predict(self.model(inputs))
-        return predictions
+        return self.task.predict(self.task.outputs(self.model, inputs))

@@ -25,8 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from playbook.data import PassLoader, StepLoader
-from playbook.data.stratify import SKEW_LIMIT, fixed_sample, skew
+from playbook.batch import Batch, split
+from playbook.data import PassLoader, Split, StepLoader
+from playbook.data.stratify import SKEW_LIMIT, labels_of, sample_of, skew
 from playbook.errors import CrashError
 from playbook.optim import learning_rate
 from playbook.randomness import Stream, fold_in
@@ -35,8 +36,11 @@ from playbook.training import result
 from playbook.training.build import TrialSetup
 from playbook.training.checkpoints import best_path, keep, resume_path
 from playbook.training.distributed import any_of, average_running_statistics
-from playbook.training.evaluation import EVAL_BATCH_SIZE, TRAINING_METRICS, evaluate, evaluating
+from playbook.training.evaluation import TRAINING_METRICS, evaluate, evaluating, warn_of_the_sample
 from playbook.training.lightning_adapter import LeanModule, WholeRun, averaged_weights, fit, make_trainer
+from playbook.training.memory import is_out_of_memory
+from playbook.training.micro_batches import warn_of_batch_norm, weighted_loss
+from playbook.training.num_workers import num_workers_for
 from playbook.training.progress import TrialProgress
 from playbook.training.signals import Interrupts
 from playbook.training.state import RunState
@@ -82,6 +86,8 @@ class TrialLoop(LeanModule):
             objective=config.objective.metric,
             enabled=verbose and self._rank.is_first,
         )
+        if self._rank.is_first and config.trainer.micro_batch_size is not None:
+            warn_of_batch_norm(setup.model, config.trainer.micro_batch_size)
         self._prepare_evaluation()
 
     @property
@@ -122,7 +128,9 @@ class TrialLoop(LeanModule):
                 f"a callback stopped training at step {self.step} of {config.total_steps};"
                 " a trial runs all of its steps (D3)"
             )
-        return result.complete(config, self._state, self.task, self._setup.validation.targets)
+        validation = self._setup.validation
+        batches = PassLoader(validation, batch_size=self._eval_batch_size, device=self._setup.device)
+        return result.complete(config, self._state, self.task, validation, batches)
 
     # What Lightning asks for, and what it calls, in the order of its calls.
 
@@ -132,18 +140,23 @@ class TrialLoop(LeanModule):
     def train_dataloader(self) -> Iterable[Any]:
         """The batches of the steps that are still to come."""
         config, setup = self._config, self._setup
-        self._loader = StepLoader(
-            setup.train,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            num_steps=config.total_steps,
-            start_step=self.step,
-            rank=self._rank.index,
-            world_size=self._rank.world_size,
-            augmentation=setup.source.augmentation,
-            num_workers=setup.source.num_workers,
-            device=setup.device,
-        )
+
+        def loader(num_workers: int) -> StepLoader:
+            return StepLoader(
+                setup.train,
+                batch_size=config.batch_size,
+                seed=config.seed,
+                num_steps=config.total_steps,
+                start_step=self.step,
+                rank=self._rank.index,
+                world_size=self._rank.world_size,
+                augmentation=setup.source.augmentation,
+                num_workers=num_workers,
+                device=setup.device,
+            )
+
+        self._num_workers = num_workers_for(setup.source, loader(0), self._rank)
+        self._loader = loader(self._num_workers)
         return WholeRun(self._loader, config.total_steps)
 
     def on_train_start(self) -> None:
@@ -180,9 +193,12 @@ class TrialLoop(LeanModule):
             group["lr"] = lr * ratio
         self.buffer.lrs.append(lr)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        inputs, targets = batch
-        loss = self.task.loss(self.model(inputs), targets)
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        size = self._config.trainer.micro_batch_size
+        if size is None and self._rank.world_size == 1:
+            loss = self.task.training_loss(self.model, batch)
+        else:
+            loss = weighted_loss(self.task, self.model, batch, size, self._rank)
         self.buffer.losses.append(loss.detach())
         return loss
 
@@ -236,11 +252,12 @@ class TrialLoop(LeanModule):
             self._state.plain(),
             hyper_parameters=self._config.plain(),
             shape={
-                "input_shape": list(setup.train.input_shape),
+                "input_shape": setup.train.input_shape,
                 "num_outputs": setup.task.num_outputs,
-                "num_classes": setup.source.num_classes,
-                "target_shape": list(targets.shape[1:]),
-                "target_dtype": str(targets.dtype).removeprefix("torch."),
+                "num_classes": setup.facts["num_classes"],
+                "target_shape": None if targets is None else list(targets.shape[1:]),
+                "target_dtype": None if targets is None else str(targets.dtype).removeprefix("torch."),
+                "facts": setup.facts,
             },
         )
 
@@ -316,39 +333,73 @@ class TrialLoop(LeanModule):
         Which examples these are belongs to the data, not to the trial: trials are compared on the same ones.
         """
         setup = self._setup
-        training_targets, validation_targets = setup.train.targets.cpu(), setup.validation.targets.cpu()
-        sample = fixed_sample(training_targets, TRAINING_SAMPLE, seed=0)
-        if self._rank.is_first:
-            _warn_of_skew("the fixed training sample", skew(training_targets[sample], training_targets))
-            _warn_of_skew("the validation split", skew(validation_targets, training_targets))
-        settings: dict[str, Any] = {
-            "batch_size": max(EVAL_BATCH_SIZE, self._config.batch_size),
-            "rank": self._rank.index,
-            "world_size": self._rank.world_size,
-            "num_workers": setup.source.num_workers,
-            "device": setup.device,
-        }
-        self._validation = PassLoader(setup.validation, **settings)
-        self._training_sample = PassLoader(setup.train, indices=sample, **settings)
-        self._kept = fixed_sample(validation_targets, KEPT_EXAMPLES, seed=0)
+        sample = sample_of(setup.train, TRAINING_SAMPLE, seed=0)
+        training, validation = labels_of(setup.train), labels_of(setup.validation)
+        if self._rank.is_first and training is not None and validation is not None:
+            _warn_of_skew("the fixed training sample", skew(training[sample], training))
+            _warn_of_skew("the validation split", skew(validation, training))
+        self._kept = sample_of(setup.validation, KEPT_EXAMPLES, seed=0)
         (self._kept_examples,) = PassLoader(
             setup.validation, batch_size=KEPT_EXAMPLES, indices=self._kept, device=setup.device
         )
+        self._eval_batch_size, self._training_sample, self._validation_sample = setup.eval_batch_size, sample, None
+        size = self._config.eval_examples
+        if size is not None and size < len(setup.validation):
+            self._validation_sample = sample_of(setup.validation, size, seed=0)
+            if self._rank.is_first and validation is not None:
+                _warn_of_skew(
+                    "the fixed validation sample", skew(validation[self._validation_sample], validation), "whole"
+                )
 
     def _evaluate(self) -> dict[str, float]:
-        precision = self.trainer.precision_plugin
-        validation = evaluate(self.model, self.task, self._validation, precision=precision)
-        training = evaluate(self.model, self.task, self._training_sample, precision=precision)
+        """Again with half of the batch, where memory runs out and its size is ours to choose."""
+        while True:
+            try:
+                return self._evaluate_once()
+            except (RuntimeError, MemoryError) as error:
+                ours = self._config.eval_batch_size == "auto" and self._rank.world_size == 1
+                if not (ours and self._eval_batch_size > 1 and is_out_of_memory(error)):
+                    raise
+            self._eval_batch_size //= 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _evaluate_once(self) -> dict[str, float]:
+        setup, (part, _, name) = self._setup, self._config.objective.metric.partition("/")
+        objective = name if part == "val" else None
+        validation = self._judge(setup.validation, self._validation_sample, objective)
+        training = self._judge(setup.train, self._training_sample)
         sizes_said = self.step > 0  # how many examples a class has does not change
         metrics = {f"val/{n}": v for n, v in validation.items() if not (sizes_said and n.startswith("examples/"))}
-        return metrics | {name: training[n] for n, name in TRAINING_METRICS.items() if n in training}
+        metrics |= {of_training: training[n] for n, of_training in TRAINING_METRICS.items() if n in training}
+        if self._validation_sample is not None and objective is not None and self.step == self._config.total_steps:
+            whole = self._judge(setup.validation, None, objective)
+            metrics |= {f"val_full/{n}": whole[n] for n in (objective, f"{objective}_se") if n in whole}
+            if self._rank.is_first:
+                share = len(self._validation_sample) / len(setup.validation)
+                warn_of_the_sample(self._config.objective.metric, metrics, share)
+        return metrics
+
+    def _judge(self, examples: Split, indices: Tensor | None, objective: str | None = None) -> dict[str, float]:
+        loader = PassLoader(
+            examples,
+            batch_size=self._eval_batch_size,
+            indices=indices,
+            rank=self._rank.index,
+            world_size=self._rank.world_size,
+            num_workers=self._num_workers,
+            device=self._setup.device,
+        )
+        precision = self.trainer.precision_plugin
+        return evaluate(self.model, self.task, loader, precision=precision, objective=objective)
 
     @torch.no_grad()
     def _predict(self) -> list[tuple[Any, ...]]:
-        (inputs, targets), precision = self._kept_examples, self.trainer.precision_plugin
-        with evaluating(self.model), precision.forward_context():
-            outputs = self.model(precision.convert_input(inputs))
-        described = self.task.describe(outputs, targets)
+        described, precision = [], self.trainer.precision_plugin
+        for batch in split(self._kept_examples, self._eval_batch_size):
+            with evaluating(self.model), precision.forward_context():
+                outputs = self.task.outputs(self.model, precision.convert_input(batch.inputs))
+            described += self.task.describe(outputs, self.task.targets(batch))
         return [(self.step, number, *row) for number, row in zip(self._kept.tolist(), described, strict=True)]
 
     # The end.
@@ -381,11 +432,11 @@ class TrialLoop(LeanModule):
 
 
 @cache
-def _warn_of_skew(name: str, distance: float) -> None:
+def _warn_of_skew(name: str, distance: float, of: str = "training") -> None:
     """Once a process: it is a fact of the data, which the trials of a study share."""
     if distance > SKEW_LIMIT:
         print(
-            f"warning: the targets of {name} are distributed otherwise than those of the training split"
+            f"warning: the targets of {name} are distributed otherwise than those of the {of} split"
             f" (distance {distance:.2f} of 1): what is measured on it may not hold (D2)",
             file=sys.stderr,
         )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from torch import Tensor
-
+from playbook.batch import Batch
 from playbook.config import Config
+from playbook.data import Split
 from playbook.run_files import TABLES, Mark, Result, finite
 from playbook.tasks import Task
 from playbook.training.state import RunState
 
 
-def complete(config: Config, state: RunState, task: Task, validation_targets: Tensor) -> Result:
+def complete(config: Config, state: RunState, task: Task, validation: Split, batches: Iterable[Batch]) -> Result:
     """A trial that did all of its steps: its best evaluation counts, wherever it was (D3)."""
     ((best_step, objective),) = state.best(config.objective.mode, 1)
-    chance = _chance(config, task, validation_targets)
+    chance = _chance(config, task, validation, batches)
     return Result(
         status="complete",
         objective=objective,
@@ -57,10 +58,13 @@ def _common(config: Config, state: RunState) -> dict[str, Any]:
     }
 
 
-def _chance(config: Config, task: Task, validation_targets: Tensor) -> float | None:
+def _chance(config: Config, task: Task, validation: Split, batches: Iterable[Batch]) -> float | None:
     """What the best constant prediction gets (A10), where the objective is a metric of the validation split."""
     split, _, name = config.objective.metric.partition("/")
-    return task.chance(validation_targets).get(name) if split == "val" else None
+    if split != "val":
+        return None
+    known = {} if validation.targets is None else task.chance(validation.targets)
+    return (known if name in known else task.chance_over(batches)).get(name)
 
 
 def _above_chance(config: Config, objective: float, chance: float) -> float | None:
