@@ -54,7 +54,7 @@ def rotary_angles(length: int, head_width: int, like: Tensor) -> tuple[Tensor, T
 
 
 def rotated(vectors: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys (N, heads, L, head_width), the first half of each paired with the second, turned by position.
+    """Queries or keys (…, L, head_width), the first half of each paired with the second, turned by position.
 
     The product of a query and a key then depends on the distance of their positions alone.
     """
@@ -80,9 +80,10 @@ class SelfAttention(nn.Module):
 
     def forward(self, inputs: Tensor, visibility: Visibility) -> Tensor:
         """(N, L, width) to the same shape."""
-        query, key, value = self.qkv(inputs).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        together = self.qkv(inputs).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        (query, key), value = together[:2], together[2]
         if visibility.rotation is not None:
-            query, key = rotated(query, visibility.rotation), rotated(key, visibility.rotation)
+            query, key = rotated(together[:2], visibility.rotation)
         mixed = F.scaled_dot_product_attention(
             query,
             key,
