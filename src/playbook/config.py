@@ -50,9 +50,11 @@ AT_FIRST = {"eval_batch_size": "auto", "eval_examples": None, "trainer.micro_bat
 
 NOT_OFFERED = {
     "accumulate_grad_batches": "gradient accumulation gives no throughput and is not offered (A5): "
-    "use the largest batch_size that fits and re-tune lr for it",
+    "use the largest batch_size that fits and re-tune lr for it; trainer.micro_batch_size is for a batch that must not"
+    " be smaller",
     "gradient_accumulation_steps": "gradient accumulation gives no throughput and is not offered (A5): "
-    "use the largest batch_size that fits and re-tune lr for it",
+    "use the largest batch_size that fits and re-tune lr for it; trainer.micro_batch_size is for a batch that must not"
+    " be smaller",
     "early_stopping": "a trial runs a fixed number of steps and the best checkpoint is chosen afterwards (D3): "
     "set max_steps, and keep_best for how many checkpoints to keep",
     "patience": "a trial runs a fixed number of steps and the best checkpoint is chosen afterwards (D3): "

@@ -46,7 +46,7 @@ def short_traceback(error: BaseException) -> str:
     The innermost of our frames is always there, so that something is.
     """
     package = Path(__file__).parent
-    engine = [str(package / name) for name in ("training", "study", "cli.py", "compose.py")]
+    engine = [str(package / name) for name in ("training", "study", "tasks/base.py", "cli.py", "compose.py")]
     engine.append(str(package.parent / "hydra_plugins"))
     libraries = [sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")]
     frames = traceback.extract_tb(error.__traceback__)

@@ -68,7 +68,9 @@ class Result:
 
     `objective` is the best value over the course of training and `best_step` its step; `chance` is what the best
     constant prediction would get and `above_chance` the share of chance's distance from perfect that the trial
-    covered (1 is perfect, 0 is chance). All of them are None for an infeasible trial, which says its `reason`.
+    covered (1 is perfect, 0 is chance). `objective_se` is the standard error of `objective` over the `n_examples`
+    validation examples that it was measured on, where the task knows the noise of one. All of them are None for an
+    infeasible trial, which says its `reason`.
     """
 
     status: Literal["complete", "infeasible"]
@@ -81,6 +83,8 @@ class Result:
     seed: int
     objective_metric: str
     objective_mode: Literal["min", "max"]
+    objective_se: float | None = None
+    n_examples: int | None = None
     chance: float | None = None
     above_chance: float | None = None
     reason: Literal["diverged", "out_of_memory"] | None = None

@@ -32,12 +32,26 @@ def test_tokens_that_do_not_count_have_no_weight():
     batch = Batch(inputs, targets)
     whole = task.training_loss(model, batch)
     (expected,) = torch.autograd.grad(whole, list(model.parameters()))
-    for size in (2, 3, 4):
+    for size in (1, 2, 3, 4):
         model.zero_grad()
         loss = weighted_loss(task, model, batch, size, Rank())
         loss.backward()
         assert loss.item() == pytest.approx(whole.item(), rel=1e-12)
         torch.testing.assert_close(model.weight.grad, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_ranks_have_the_gradient_of_all_tokens(monkeypatch):
+    """Two ranks with different numbers of tokens: the mean of their losses is the loss of the batch."""
+    task, model = LanguageModelling(None, vocab_size=5), nn.Embedding(5, 5).double()
+    inputs = torch.arange(24).reshape(6, 4) % 5
+    targets = inputs.roll(1, 1)
+    targets[:2] = -100
+    whole = task.training_loss(model, Batch(inputs, targets)).item()
+    shares = [Batch(inputs[:3], targets[:3]), Batch(inputs[3:], targets[3:])]
+    total = sum(task.weight(share) for share in shares)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.copy_(total))
+    losses = [weighted_loss(task, model, share, size, Rank(0, 2)).item() for share in shares for size in (None, 2)]
+    assert [(losses[0] + losses[2]) / 2, (losses[1] + losses[3]) / 2] == pytest.approx([whole] * 2, rel=1e-12)
 
 
 def test_the_graph_of_one_micro_batch_is_alive_at_a_time(run_trial, monkeypatch):

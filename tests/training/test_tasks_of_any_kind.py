@@ -9,12 +9,15 @@ import pytest
 import torch
 from run_state import final_state, kill_at
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 import playbook
 from playbook import components
+from playbook.batch import Batch, tensors
 from playbook.config import load_config
 from playbook.data import DatasetSplit, Source, Split, SplitName, StreamSplit, TensorSource, TensorSplit
 from playbook.errors import InputError
+from playbook.tasks import Task
 from playbook.training import train
 
 HERE = f"{__name__}."
@@ -68,10 +71,10 @@ class Counting(StreamSplit):
     def __init__(self) -> None:
         super().__init__((LENGTH,))
 
-    def batch(self, indices: Tensor) -> playbook.data.Batch:
+    def batch(self, indices: Tensor) -> Batch:
         noise = torch.rand(len(indices), LENGTH + 1) < 0.1
         tokens = (indices[:, None] + torch.arange(LENGTH + 1) + noise) % VOCABULARY
-        return playbook.data.Batch(tokens[:, :-1], tokens[:, 1:])
+        return Batch(tokens[:, :-1], tokens[:, 1:])
 
 
 class Bigrams(nn.Module):
@@ -145,6 +148,59 @@ class Unlabelled(TensorSource):
         return draw(60, 2, seed=len(split)) @ draw(2, 5, seed=7), None
 
 
+class Squares(Metric):
+    """The mean square of what the first output is off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, outputs: tuple[Tensor, Tensor], targets: dict[str, Tensor]) -> None:
+        self.sums += torch.stack([(outputs[0] - targets["all"]).double().square().sum(), torch.tensor(len(outputs[0]))])
+
+    def compute(self) -> dict[str, float]:
+        return {"error": (self.sums[0] / self.sums[1]).item()}
+
+
+class TwoPasses(Task):
+    """Outputs are (numbers, code); the loss asks that noise on the inputs does not change the code."""
+
+    num_outputs = 5
+
+    def targets(self, batch: Batch) -> dict[str, Tensor]:
+        return {"all": batch.inputs}
+
+    def outputs(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        numbers = model(inputs)
+        return numbers, numbers[:, :2]
+
+    def loss(self, outputs: tuple[Tensor, Tensor], targets: dict[str, Tensor]) -> Tensor:
+        return (outputs[0] - targets["all"]).square().mean()
+
+    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        first = self.outputs(model, batch.inputs)
+        second = self.outputs(model, batch.inputs + 0.1 * torch.randn_like(batch.inputs))
+        return self.loss(first, self.targets(batch)) + (first[1] - second[1]).square().mean()
+
+    def check(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> None:
+        super().check(outputs[0], batch)
+
+    def own_metrics(self) -> Metric:
+        return Squares()
+
+
+class Raises(TwoPasses):
+    """Has a bug where it is told to."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        bugs = {"loss": lambda *_: {}["nothing"], "shape": lambda *_: torch.ones(3, requires_grad=True)}
+        if where in ("loss", "shape"):
+            self.training_loss = bugs[where]
+        else:
+            setattr(self, where, bugs["loss"])
+
+
 CASES = {
     "tokens": (("task=language_modelling",), "Tokens", "Bigrams"),
     "masked": (("task=language_modelling",), "Masked", "Bigrams"),
@@ -152,6 +208,7 @@ CASES = {
     "multilabel": (("task=multilabel",), "Labels", None),
     "two inputs": (("task=classification",), "Two", "Both"),
     "segmentation": (("task=classification",), "Pixels", "PerPixel"),
+    "two passes": (("task=reconstruction", "model.width=8"), "Unlabelled", None),
     "unlabelled": (("task=reconstruction", "model.width=2"), "Unlabelled", None),
 }
 
@@ -169,6 +226,8 @@ def case(trial_config):
         words, source, model = CASES[name]
         config = trial_config(*words, "optimizer=adam", "lr=0.05", "batch_size=8", *overrides, folder=folder)
         plain = config.plain() | {"data": {"_target_": f"{HERE}{source}"}}
+        if name == "two passes":
+            plain["task"] = {"_target_": f"{HERE}TwoPasses"}
         if model is not None:
             plain["model"] = {"_target_": f"{HERE}{model}"}
         return replace(load_config(plain), output_dir=config.output_dir)
@@ -207,7 +266,8 @@ def test_the_model_is_read_back_and_gives_what_was_recorded(case, name):
         again = predictor(batch.inputs)
     recorded = dict(run.evals.filter(step=step).select("metric", "value").iter_rows())
     assert recorded[f"val/{metric}"] == pytest.approx(metrics.compute()[metric], rel=1e-6)
-    assert torch.equal(again, task.predict(outputs))
+    expected = task.predict(outputs)
+    assert all(map(torch.equal, tensors(again), tensors(expected)))
     assert len(run.predictions.filter(step=step)) == min(64, len(split))
 
 
@@ -245,7 +305,7 @@ def test_a_stream_gives_each_example_once_and_the_same_to_any_number_of_ranks():
     from playbook.data import StepLoader
 
     settings = {"batch_size": 4, "seed": 0, "num_steps": 3}
-    exact = type("Exact", (Counting,), {"batch": lambda _, indices: playbook.data.Batch(indices, None)})()
+    exact = type("Exact", (Counting,), {"batch": lambda _, indices: Batch(indices, None)})()
     assert [batch.inputs.tolist() for batch in StepLoader(exact, **settings)] == [
         [0, 1, 2, 3],
         [4, 5, 6, 7],
@@ -297,6 +357,22 @@ def test_what_does_not_fit_is_told_before_anything_is_written(case, tmp_path, da
             train(case("bad"), verbose=False)
     finally:
         del CASES["bad"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("loss", r"task: 'nothing' \(KeyError in training_loss\(\) of Raises; HYDRA_FULL_ERROR=1 shows where\)"),
+        ("shape", r"task._target_=.*Raises: its loss is \(3,\); a tensor of one number is needed"),
+        ("targets", r"task: 'nothing' \(KeyError in targets\(\) of Raises; .*"),
+        ("describe", r"task: 'nothing' \(KeyError in describe\(\) of Raises; .*"),
+    ],
+)
+def test_a_bug_of_a_task_is_one_line_before_anything_is_written(case, tmp_path, where, line):
+    plain = case("two passes").plain() | {"task": {"_target_": f"{HERE}Raises", "where": where}}
+    with pytest.raises(InputError, match=f"^{line}$"):
+        train(replace(load_config(plain), output_dir=str(tmp_path / "run")), verbose=False)
     assert list(tmp_path.iterdir()) == []
 
 

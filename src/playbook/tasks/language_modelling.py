@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from playbook.batch import Batch
 from playbook.errors import InputError
-from playbook.tasks.base import Task, refuse_other_shape
+from playbook.tasks.base import Task, at_least_float32, refuse_other_shape
 
 PADDING = -100
 """The target of a position that does not count; torch's `cross_entropy` has the same."""
@@ -71,7 +71,10 @@ class LanguageModelling(Task):
         return (self.targets(batch) != PADDING).sum()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=PADDING)
+        """Of a batch without a token that counts it is 0: such a micro-batch has no weight."""
+        logits = at_least_float32(outputs).flatten(0, -2)
+        total = F.cross_entropy(logits, targets.flatten(), ignore_index=PADDING, reduction="sum")
+        return total / (targets != PADDING).sum().clamp(min=1)
 
     def check(self, outputs: Any, batch: Batch) -> None:
         needed = (*self.targets(batch).shape, len(self.counts))
@@ -89,7 +92,7 @@ class LanguageModelling(Task):
 
     def standard_error(self, metric: str, mean: float, se: float) -> float:
         if metric == "perplexity":
-            return _exp(mean) * se
+            return numbers_of(mean, None)[metric] * se
         return se / math.log(2) / (self.bytes_per_token or 1.0) if metric == "bits_per_byte" else se
 
     def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
@@ -137,9 +140,11 @@ class LanguageModellingMetrics(Metric):
 def sums_of_losses(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Of each sequence, the sum of its tokens' losses in float64, and how many count, each (n,).
 
-    The logits are the largest thing in a language model: they stay float32.
+    The logits are the largest thing in a language model: they are not made float64.
     """
-    losses = F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten(), ignore_index=PADDING, reduction="none")
+    losses = F.cross_entropy(
+        at_least_float32(outputs).flatten(0, -2), targets.flatten(), ignore_index=PADDING, reduction="none"
+    )
     return losses.reshape(targets.shape).double().sum(-1), (targets != PADDING).sum(-1)
 
 
@@ -152,8 +157,4 @@ def _counted(targets: Tensor) -> Tensor:
 def numbers_of(nats: float, bytes_per_token: float | None) -> dict[str, float]:
     """The three names of a loss per token."""
     bits = {} if bytes_per_token is None else {"bits_per_byte": nats / math.log(2) / bytes_per_token}
-    return {"loss": nats, "perplexity": _exp(nats)} | bits
-
-
-def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf
+    return {"loss": nats, "perplexity": math.exp(min(nats, 700.0))} | bits  # e^710 is no float64

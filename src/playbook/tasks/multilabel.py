@@ -20,7 +20,9 @@ class Multilabel(Task):
     `error` is the share of labels that are wrong, with a label taken to be there where its probability is above ½.
     """
 
-    frequencies: Tensor
+    num_outputs: int
+    counts: Tensor
+    examples: Tensor
 
     def __init__(self, train_targets: Tensor | None, metrics: dict[str, Any] | None = None) -> None:
         super().__init__(metrics)
@@ -30,7 +32,8 @@ class Multilabel(Task):
         if not ((train_targets == 0) | (train_targets == 1)).all():
             raise InputError("task=multilabel: targets are zeros and ones, a column a label; these have other numbers")
         self.num_outputs = train_targets.shape[1]
-        self.register_buffer("frequencies", (train_targets.cpu().double().sum(0) + 1) / (len(train_targets) + 2))
+        self.register_buffer("counts", train_targets.cpu().long().sum(0))
+        self.register_buffer("examples", torch.tensor(len(train_targets)))
 
     def targets(self, batch: Batch) -> Tensor:
         """Whole numbers, as torchmetrics asks for."""
@@ -41,7 +44,7 @@ class Multilabel(Task):
         return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
 
     def own_metrics(self) -> Metric:
-        return MultilabelMetrics(len(self.frequencies))
+        return MultilabelMetrics(self.num_outputs)
 
     def predict(self, outputs: Tensor) -> Tensor:
         """The probability of each label (n, k)."""
@@ -52,7 +55,7 @@ class Multilabel(Task):
         return values[metric].mean(1) if metric in values else None
 
     def chance(self, targets: Tensor) -> dict[str, float]:
-        targets, p = targets.cpu().double(), self.frequencies.cpu()
+        targets, p = targets.cpu().double(), (self.counts.cpu().double() + 1) / (self.examples.item() + 2)
         losses = -targets * p.log() - (1 - targets) * (1 - p).log()
         return {"error": (targets != (p > 0.5)).double().mean().item(), "loss": losses.mean().item()}
 

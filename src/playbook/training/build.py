@@ -76,7 +76,7 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     eval_size = config.eval_batch_size
     if eval_size == "auto":
         with evaluating(model):
-            eval_size = eval_batch_size(model, task, small, most_at_once(config, rank))
+            eval_size = eval_batch_size(model, task, small, config.batch_size)
     if config.trainer.precision == "64-true":
         # Lightning 2.6 loads a checkpoint before it converts the model: half of the digits would be lost on resume.
         model.double()
@@ -100,11 +100,6 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
         eval_batch_size=eval_size,
     )
-
-
-def most_at_once(config: Config, rank: Rank) -> int:
-    """How many examples a device has a training graph of."""
-    return min(config.batch_size // rank.world_size, config.trainer.micro_batch_size or config.batch_size)
 
 
 def _check_model(config: Config, model: nn.Module, train: Split, task: Task, rank: Rank) -> None:
@@ -174,6 +169,8 @@ def _check_objective(config: Config, model: nn.Module, task: Task, batch: Batch)
         outputs = _outputs(model, task, batch)
     try:
         names = metric_names(task, outputs, batch)
+        with errors_of("task", f"describe() of {type(task).__name__}"):
+            task.describe(outputs, task.targets(batch))
     except InputError:
         raise
     except Exception as error:  # a torchmetrics class that does not fit the task's outputs, or a fork's with a bug

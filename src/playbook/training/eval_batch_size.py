@@ -21,16 +21,17 @@ from playbook.tasks import Task
 BUDGET = 1 << 30
 """Bytes that the values between inputs and metrics may take: 1 GiB."""
 LARGEST = 1024
-"""More gives no speed (D2), except where the training batch is larger and fits, as it must."""
+"""More gives no speed (D2); the training batch, where that is larger, as it fits with its gradients."""
 
 
 def eval_batch_size(model: nn.Module, task: Task, batch: Batch, training_batch_size: int) -> int:
-    """For a model in evaluation mode, from a small batch of validation examples; not less than a device trains on."""
+    """For a model in evaluation mode, from a small batch of validation examples.
+
+    It does not depend on the number of ranks, so that each example is in one batch with the same others (D6).
+    """
     largest = max(LARGEST, training_batch_size)
     fitting = max(1, BUDGET * num_examples(batch.inputs) // max(1, peak_bytes(model, task, batch)))
-    if fitting >= largest:
-        return largest
-    return max(1 << (fitting.bit_length() - 1), training_batch_size)
+    return largest if fitting >= largest else 1 << (fitting.bit_length() - 1)
 
 
 @torch.no_grad()

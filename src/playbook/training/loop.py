@@ -279,6 +279,9 @@ class TrialLoop(LeanModule):
             state.seconds = self._seconds
             if finite:
                 state.objectives.append((state.step, metrics[config.objective.metric]))
+                se = metrics.get(f"{config.objective.metric}_se", math.nan)
+                if math.isfinite(se):
+                    state.standard_errors[state.step] = se
             self._write_steps()
             self._append(EVALS, ((state.step, name, value) for name, value in metrics.items()))
             self._append(PREDICTIONS, predictions)

@@ -17,9 +17,12 @@ def complete(config: Config, state: RunState, task: Task, validation: Split, bat
     """A trial that did all of its steps: its best evaluation counts, wherever it was (D3)."""
     ((best_step, objective),) = state.best(config.objective.mode, 1)
     chance = _chance(config, task, validation, batches)
+    on_validation = config.objective.metric.startswith("val/")
     return Result(
         status="complete",
         objective=objective,
+        objective_se=state.standard_errors.get(best_step),
+        n_examples=min(len(validation), config.eval_examples or len(validation)) if on_validation else None,
         best_step=best_step,
         final_objective=state.objectives[-1][1],
         steps=config.total_steps,

@@ -23,6 +23,8 @@ class RunState:
     """Updates that are done."""
     objectives: list[tuple[int, float]] = field(default_factory=list)
     """(step, value of the objective) of every evaluation."""
+    standard_errors: dict[int, float] = field(default_factory=dict)
+    """Of the objective over validation examples, by step, where the task knows the noise of one."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Those of the last evaluation."""
     seconds: float = 0.0
@@ -39,6 +41,7 @@ class RunState:
         """What goes into a checkpoint; the step is Lightning's `global_step` there."""
         history = {
             "objectives": self.objectives,
+            "standard_errors": self.standard_errors,
             "metrics": self.metrics,
             "seconds": self.seconds,
             "tables": {name: tuple(mark) for name, mark in self.tables.items()},
@@ -59,6 +62,7 @@ class RunState:
                 checkpoint=path,
                 step=int(content["global_step"]),
                 objectives=[(int(step), float(value)) for step, value in history["objectives"]],
+                standard_errors=dict(history.get("standard_errors", {})),
                 metrics=dict(history["metrics"]),
                 seconds=float(history["seconds"]),
                 tables={name: Mark(*history["tables"][name]) for name in TABLES},
