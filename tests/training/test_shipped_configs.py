@@ -30,7 +30,7 @@ def data_root(tmp_path, monkeypatch):
     np.savez(root / "mine.npz", inputs=random.normal(size=(50, 4)), targets=np.arange(50) % 3)
     labels = random.integers(2, size=(50, 3)).astype(np.float32)
     np.savez(root / "multilabel.npz", inputs=random.normal(size=(50, 4)), targets=labels)
-    (root / "mine.txt").write_text("All work and no play makes Jack a dull boy.\n" * 50, encoding="utf-8")
+    (root / "mine.txt").write_text("All work and no play makes Jack a dull boy.\n" * 20, encoding="utf-8")
     return root
 
 
