@@ -40,7 +40,8 @@ def test_a_config_names_every_key_of_its_class_and_no_other(config):
     for key, value in OmegaConf.to_container(block, resolve=True).items():
         if key in parameters:
             assert TypeAdapter(hints[key]).validate_python(value, strict=True) == value
-    assert {"root", "download", "in_memory", "num_workers", "split_seed", "val_fraction"} <= parameters
+    assert {"root", "download", "in_memory", "num_workers", "val_fraction"} <= parameters
+    assert ("split_seed" in parameters) == (config.stem != "text")  # a text is cut by position
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def data_root(tmp_path, monkeypatch):
     np.savez(root / "mine.npz", inputs=random.normal(size=(50, 4)), targets=np.arange(50) % 3)
     labels = random.integers(2, size=(50, 3)).astype(np.float32)
     np.savez(root / "multilabel.npz", inputs=random.normal(size=(50, 4)), targets=labels)
+    (root / "mine.txt").write_text("All work and no play makes Jack a dull boy.\n" * 20, encoding="utf-8")
     return root
 
 
@@ -40,6 +41,8 @@ def overrides_of(group: str, option: str, data_root: Path) -> list[str]:
     data = composed.data._target_.rpartition(".")[2]
     if data in ("FashionMNIST", "CIFAR10", "Arrays"):
         words += [f"data.root={data_root}", "data.val_fraction=0.2"]
+    if data == "Text":
+        words += [f"data.root={data_root}", "data.path=mine.txt", "data.context=16"]
     if composed.schedule.get("decay_steps") is not None:
         words.append("schedule.decay_steps=2")
     return words

@@ -14,6 +14,8 @@ from playbook.data.images import CIFAR10, FashionMNIST
 from playbook.data.loader import PassLoader, StepLoader
 from playbook.data.source import NumWorkers, Source, TensorSource
 from playbook.data.split import DatasetSplit, Split, SplitName, StoredSplit, StreamSplit, TensorSplit
+from playbook.data.text import Text
+from playbook.data.token_windows import TokenWindows
 
 __all__ = [
     "CIFAR10",
@@ -35,6 +37,8 @@ __all__ = [
     "StreamSplit",
     "TensorSource",
     "TensorSplit",
+    "Text",
+    "TokenWindows",
     "fingerprint_of_files",
     "fingerprint_of_splits",
 ]

@@ -9,6 +9,8 @@ so that a step is a function of (parameters, buffers, batch, seed) and many tria
 from playbook.models.cnn import CNN
 from playbook.models.ghost_batch_norm import GhostBatchNorm
 from playbook.models.mlp import MLP
+from playbook.models.transformer import Transformer
+from playbook.models.vision_transformer import VisionTransformer
 from playbook.models.wide_resnet import WideResNet
 
-__all__ = ["CNN", "MLP", "GhostBatchNorm", "WideResNet"]
+__all__ = ["CNN", "MLP", "GhostBatchNorm", "Transformer", "VisionTransformer", "WideResNet"]

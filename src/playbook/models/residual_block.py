@@ -8,7 +8,7 @@ comparing placements compares placements, at equal parameters.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,11 +43,11 @@ class Block(nn.Module):
         scaled = shortcut is not None and residual_init == "zero"
         self.branch_scale = nn.Parameter(torch.zeros(())) if scaled else None
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(N, features in, …) to (N, features out, …)."""
+    def forward(self, inputs: Tensor, *context: Any) -> Tensor:
+        """(N, features in, …) to (N, features out, …); `context` is handed to the branch."""
         if self.placement == "pre":
-            return self._add_shortcut(inputs, self.branch(self.norm(inputs)))
-        return self.norm(self._add_shortcut(inputs, self.branch(inputs)))
+            return self._add_shortcut(inputs, self.branch(self.norm(inputs), *context))
+        return self.norm(self._add_shortcut(inputs, self.branch(inputs, *context)))
 
     def _add_shortcut(self, inputs: Tensor, branch: Tensor) -> Tensor:
         if self.shortcut is None:

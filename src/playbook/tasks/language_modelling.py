@@ -24,7 +24,8 @@ class LanguageModelling(Task):
 
     A target of −100 is padding and does not count; or targets are `{"tokens": …, "mask": …}`, with a mask that is true
     where they count. A loss is the mean over the tokens that count, whatever sequence they are in. `bytes_per_token`,
-    if the data supply it, is the mean number of bytes that a token stands for.
+    if the data supply it, is the mean number of bytes that a token stands for; `token_counts`, (vocab_size,), how often
+    each occurs in training, which is else counted in `train_targets`.
     """
 
     counts: Tensor
@@ -34,6 +35,7 @@ class LanguageModelling(Task):
         train_targets: Tensor | None,
         vocab_size: int | None = None,
         bytes_per_token: float | None = None,
+        token_counts: Tensor | None = None,
         metrics: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(metrics)
@@ -45,6 +47,9 @@ class LanguageModelling(Task):
         self.num_outputs = vocab_size
         self.bytes_per_token = bytes_per_token
         self.register_buffer("counts", torch.zeros(vocab_size, dtype=torch.int64))
+        if token_counts is not None:
+            self.counts += token_counts
+            return
         for some in (
             () if train_targets is None else torch.split(train_targets, 4096)
         ):  # it may be a file, mapped to memory
