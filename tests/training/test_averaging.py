@@ -108,6 +108,11 @@ def test_an_average_that_is_not_kept_is_no_objective(trial_config):
         train(trial_config("objective.metric=val_avg/error"), verbose=False)
 
 
+def test_an_optimizer_that_averages_by_itself_is_not_averaged_again(trial_config):
+    with pytest.raises(InputError, match=r"^averaging\._target_=playbook\.optim\.EMA: ScheduleFreeAdamW averages"):
+        train(trial_config("averaging=ema", "optimizer=schedule_free_adamw"), verbose=False)
+
+
 def test_a_run_without_an_average_has_none_to_give(run_trial):
     run: playbook.Run = run_trial(*TRIAL)
     with pytest.raises(InputError, match="it has no averaged weights"):

@@ -4,7 +4,7 @@ A class here is what an `optimizer`, `schedule` or `averaging` option of the con
 """
 
 from playbook.optim.averaging import EMA, Averaging, NoAveraging, Polyak
-from playbook.optim.base import evaluation_weights
+from playbook.optim.base import averages, evaluation_weights
 from playbook.optim.groups import parameter_groups
 from playbook.optim.muon import Muon
 from playbook.optim.optimizers import SGD, Adam, AdamW, Momentum, NAdam, Nesterov, RMSProp
@@ -31,6 +31,7 @@ __all__ = [
     "Schedule",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "averages",
     "evaluation_weights",
     "learning_rate",
     "parameter_groups",

@@ -26,8 +26,12 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> AbstractContextManag
 
     They are the trained ones unless the optimizer averages (`ScheduleFree`): one that does has a method of this name.
     """
-    method = getattr(optimizer, "evaluation_weights", None)
-    return nullcontext() if method is None else method()
+    return optimizer.evaluation_weights() if averages(optimizer) else nullcontext()  # type: ignore[attr-defined]
+
+
+def averages(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it evaluates an average of the weights that it trains."""
+    return hasattr(optimizer, "evaluation_weights")
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from pytorch_lightning.plugins.precision.precision import Precision
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from playbook.batch import num_examples
 from playbook.config import Config
 from playbook.data import PassLoader
 from playbook.optim import Averaging, NoAveraging
+from playbook.tasks import Task
 from playbook.training.evaluation import evaluating
 
 AVERAGED_WEIGHTS = "averaged_weights"
@@ -60,7 +62,7 @@ class AveragedWeights:
         torch._foreach_lerp_(self._average, params, share)
 
     @contextmanager
-    def in_the_model(self, sample: PassLoader, precision: Precision) -> Iterator[None]:
+    def in_the_model(self, task: Task, sample: PassLoader, precision: Precision) -> Iterator[None]:
         """Within it the model has the averaged weights, with the batch norm statistics that `sample` gives them."""
         layers = {
             name: layer
@@ -71,7 +73,7 @@ class AveragedWeights:
         raw_statistics = _statistics(layers)
         torch._foreach_copy_(self._params, self._average)
         try:
-            _gather_statistics(self._model, list(layers.values()), sample, precision)
+            _gather_statistics(self._model, task, list(layers.values()), sample, precision)
             self._statistics = _statistics(layers)
             yield
         finally:
@@ -102,7 +104,9 @@ def _statistics(layers: Mapping[str, _BatchNorm]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _gather_statistics(model: nn.Module, layers: list[_BatchNorm], sample: PassLoader, precision: Precision) -> None:
+def _gather_statistics(
+    model: nn.Module, task: Task, layers: list[_BatchNorm], sample: PassLoader, precision: Precision
+) -> None:
     """Give the layers the mean statistics of the batches of `sample`, each weighted by its examples."""
     if not layers:
         return
@@ -114,14 +118,15 @@ def _gather_statistics(model: nn.Module, layers: list[_BatchNorm], sample: PassL
         with evaluating(model):
             for layer in layers:
                 layer.train()
-            for inputs, targets in sample:
-                if len(targets) == 1:  # has no variance
+            for batch in sample:
+                count = num_examples(batch.inputs)
+                if count == 1:  # has no variance
                     continue
-                seen += len(targets)
+                seen += count
                 for layer in layers:
-                    layer.momentum = len(targets) / seen
+                    layer.momentum = count / seen
                 with precision.forward_context():
-                    model(precision.convert_input(inputs))
+                    task.outputs(model, precision.convert_input(batch.inputs))
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

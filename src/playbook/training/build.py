@@ -16,7 +16,7 @@ from playbook.data import Source, Split, StreamSplit
 from playbook.data.seeding import generators_seeded
 from playbook.errors import InputError, one_line
 from playbook.loggers.base import GuardedLogger, RunLogger
-from playbook.optim import Averaging, Schedule, parameter_groups
+from playbook.optim import Averaging, Schedule, averages, parameter_groups
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
 from playbook.training.averaging import AVERAGED, averaging_of
@@ -104,6 +104,13 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
             weights.put_into(model, config.init_skip)
     groups = parameter_groups(model, lr=config.lr, lr_scales=config.lr_scales)
     _check_optimizer(config, groups, device)
+    optimizer: torch.optim.Optimizer = config.optimizer.build(params=groups, lr=config.lr)
+    averaging = averaging_of(config)
+    if averaging is not None and averages(optimizer):
+        raise InputError(
+            f"averaging._target_={config.averaging.target}: {type(optimizer).__name__} averages the weights itself; use"
+            " averaging=none, or another optimizer"
+        )
     schedule: Schedule = config.schedule.build()
     schedule.factor(0, config.max_steps)  # a decay that is longer than the run is refused here
     return TrialSetup(
@@ -117,9 +124,9 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         fingerprints=fingerprints,
         task=task,
         model=model,
-        optimizer=config.optimizer.build(params=groups, lr=config.lr),
+        optimizer=optimizer,
         schedule=schedule,
-        averaging=averaging_of(config),
+        averaging=averaging,
         logger=GuardedLogger(config.logger.build()) if rank.is_first else RunLogger(),
         callbacks=[checked_callback(block.build(), block.key, block.target) for block in config.callbacks.values()],
         eval_batch_size=eval_size,

@@ -302,7 +302,7 @@ class TrialLoop(LeanModule):
         ):
             metrics, predictions = self._fitting(self._evaluate), self._predict()
             if self._average is not None:
-                with self._average.in_the_model(self._whole_sample(), self.trainer.precision_plugin):
+                with self._average.in_the_model(self.task, self._whole_sample(), self.trainer.precision_plugin):
                     metrics |= self._fitting(self._evaluate_average)
                     if config.objective.metric.startswith(f"{AVERAGED}/"):
                         predictions = self._predict()
