@@ -37,31 +37,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from playbook.data import Source, StepLoader, TensorSplit
+from playbook.data import Source, Split, StepLoader, TensorSplit, Text
 from playbook.data.order import StepOrder
 from playbook.errors import InputError
-from playbook.models import MLP
 from playbook.training import train
 from playbook.trial_config import compose
 
-WARM_UP = 50  # steps at the start of each turn that do not count
 CLIP_NORM = 1.0
 LR = 0.05
 
 
 @dataclass(frozen=True)
 class Workload:
+    """`num_steps` a turn, of which the first `warm_up` do not count."""
+
     name: str
     overrides: tuple[str, ...]
-    width: int
     batch_size: int
     num_steps: int
+    warm_up: int = 50
 
 
+TEXT = (
+    *("task=language_modelling", "data=text", "data.context=128", "model=transformer"),
+    *("data.val_fraction=0.0008", "data.test_fraction=0.9984"),  # the evaluations, which do not count, are short
+)
 WORKLOADS = (
-    Workload("digits 64-64-64-10, batch 64", ("data=digits",), 64, 64, 600),
-    Workload("Fashion-MNIST 784-256-256-10, batch 128", ("data=fashion_mnist",), 256, 128, 300),
-    Workload("Fashion-MNIST 784-512-512-10, batch 512", ("data=fashion_mnist",), 512, 512, 130),
+    Workload("digits 64-64-64-10, batch 64", ("data=digits", "model.width=64"), 64, 600),
+    Workload("Fashion-MNIST 784-256-256-10, batch 128", ("data=fashion_mnist", "model.width=256"), 128, 300),
+    Workload("Fashion-MNIST 784-512-512-10, batch 512", ("data=fashion_mnist", "model.width=512"), 512, 130),
+    Workload("transformer of 4 layers of 256, batch 8 x 128 bytes", (*TEXT, "model.width=256"), 8, 24, warm_up=4),
 )
 
 
@@ -79,7 +84,7 @@ class Silent(pl.LightningModule):
         return batch
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return F.cross_entropy(self.model(batch[0]), batch[1])
+        return loss_of(self.model, batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=LR, foreach=True)
@@ -103,7 +108,7 @@ class Usual(pl.LightningModule):
         return self.data
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self.model(batch[0]), batch[1])
+        loss = loss_of(self.model, batch)
         self.log("train/loss", loss)
         return loss
 
@@ -135,16 +140,23 @@ def measure(workload: Workload, rounds: int) -> None:
     source: Source = config.data.build()
     try:
         split = source.load("train")
+        facts = {"vocab_size": source.vocab_size} if isinstance(source, Text) else {}
     except InputError as error:
         print(f"{workload.name}: skipped ({error})")
         return
-    assert isinstance(split, TensorSplit)
+    num_outputs = source.num_classes or facts["vocab_size"]
+
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return config.model.build(input_shape=split.input_shape, num_outputs=num_outputs, **facts)
+
     turns: dict[str, Callable[[], float]] = {
-        "bare": lambda: bare(workload, split),
-        "lightning": lambda: lightning(workload, split),
+        "bare": lambda: bare(workload, split, network()),
+        "lightning": lambda: lightning(workload, split, network()),
         "ours": lambda: ours(workload),
-        "usual": lambda: usual(workload, split),
     }
+    if isinstance(split, TensorSplit):
+        turns["usual"] = lambda: usual(workload, split, network())
     times: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name in random.sample(list(turns), len(turns)):
@@ -159,40 +171,39 @@ def measure(workload: Workload, rounds: int) -> None:
         )
 
 
-def network(workload: Workload, split: TensorSplit) -> nn.Module:
-    torch.manual_seed(0)
-    return MLP(input_shape=split.input_shape, num_outputs=10, width=workload.width, depth=2)
+def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Of labels (n,) or of tokens (n, length)."""
+    return F.cross_entropy(model(batch[0]).flatten(0, -2), batch[1].flatten())
 
 
-def bare(workload: Workload, split: TensorSplit) -> float:
-    model = network(workload, split)
+def bare(workload: Workload, split: Split, model: nn.Module) -> float:
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, foreach=True)
     order = StepOrder(len(split), batch_size=workload.batch_size, seed=0)
     clock = []
     for step in range(workload.num_steps):
-        inputs, targets = split.batch(order(step))
+        batch = split.batch(order(step))
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(inputs), targets)
+        loss = loss_of(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM, foreach=True)
         optimizer.step()
         clock.append(time.perf_counter())
-    return mean_step(clock)
+    return mean_step(clock, workload.warm_up)
 
 
-def lightning(workload: Workload, split: TensorSplit) -> float:
+def lightning(workload: Workload, split: Split, model: nn.Module) -> float:
     clock: list[float] = []
     loader = StepLoader(split, batch_size=workload.batch_size, seed=0, num_steps=workload.num_steps)
-    fit(Silent(network(workload, split), loader, clock), workload.num_steps)
-    return mean_step(clock)
+    fit(Silent(model, loader, clock), workload.num_steps)
+    return mean_step(clock, workload.warm_up)
 
 
-def usual(workload: Workload, split: TensorSplit) -> float:
+def usual(workload: Workload, split: TensorSplit, model: nn.Module) -> float:
     clock: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        module = Usual(network(workload, split), split, workload.batch_size, clock)
+        module = Usual(model, split, workload.batch_size, clock)
         fit(module, workload.num_steps, logger=CSVLogger(folder), gradient_clip_val=CLIP_NORM)
-    return mean_step(clock)
+    return mean_step(clock, workload.warm_up)
 
 
 def fit(module: pl.LightningModule, max_steps: int, **more: Any) -> None:
@@ -206,16 +217,16 @@ def ours(workload: Workload) -> float:
         overrides = [
             *workload.overrides,
             *("logger=none", "optimizer=sgd", f"lr={LR}", f"clip_norm={CLIP_NORM}", "trainer.device=cpu"),
-            *(f"model.width={workload.width}", "model.depth=2", f"batch_size={workload.batch_size}"),
-            *(f"max_steps={workload.num_steps}", "eval_every=1000000", f"output_dir={folder}/run"),
+            *(f"batch_size={workload.batch_size}", f"max_steps={workload.num_steps}"),
+            *("eval_every=1000000", f"output_dir={folder}/run"),
         ]
         train(compose(*overrides), verbose=False)
         seconds = playbook.load_run(Path(folder) / "run").steps["step_seconds"].to_list()
-    return sum(seconds[WARM_UP:]) / len(seconds[WARM_UP:])
+    return sum(seconds[workload.warm_up :]) / len(seconds[workload.warm_up :])
 
 
-def mean_step(clock: list[float]) -> float:
-    return (clock[-1] - clock[WARM_UP - 1]) / (len(clock) - WARM_UP)
+def mean_step(clock: list[float], warm_up: int) -> float:
+    return (clock[-1] - clock[warm_up - 1]) / (len(clock) - warm_up)
 
 
 if __name__ == "__main__":
