@@ -29,6 +29,8 @@ class LanguageModelling(Task):
     """
 
     counts: Tensor
+    training_sample = 256
+    """Sequences: each is as many examples as it has tokens."""
 
     def __init__(
         self,

@@ -50,8 +50,6 @@ from playbook.training.step_buffer import StepBuffer
 
 SETTLE_EVERY = 50
 """Steps between two looks at the buffered losses: the longest that a diverged trial goes on."""
-TRAINING_SAMPLE = 2048
-"""Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
 KEPT_EXAMPLES = 64
 """Validation examples whose predictions are kept at every evaluation (D2)."""
 
@@ -369,7 +367,7 @@ class TrialLoop(LeanModule):
         Which examples these are belongs to the data, not to the trial: trials are compared on the same ones.
         """
         setup = self._setup
-        sample = sample_of(setup.train, TRAINING_SAMPLE, seed=0)
+        sample = sample_of(setup.train, self.task.training_sample, seed=0)
         training, validation = labels_of(setup.train), labels_of(setup.validation)
         if self._rank.is_first:
             for caveat in setup.source.caveats():
