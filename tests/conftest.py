@@ -22,18 +22,6 @@ settings.register_profile("playbook", deadline=None)  # how long an example take
 settings.load_profile("playbook")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that share a fixture of their module run in one process of `make test` (`--dist loadgroup`), so that it is
-    made once: it is there because it takes long."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
-        if any(fixture.scope == "module" for definitions in fixtures for fixture in definitions):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 SMALL = {
     "logger": "none",
     "trainer.device": "cpu",

@@ -19,6 +19,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from joblib import cpu_count
 
+from hydra_plugins.quasi_random_sweeper import _core
 from hydra_plugins.quasi_random_sweeper._launchers import _joblib, _ray, _submitit
 from hydra_plugins.quasi_random_sweeper._launchers._joblib import Workers
 from hydra_plugins.quasi_random_sweeper._launchers._launch import Parallelism, launch, parallelism
@@ -301,6 +302,15 @@ def test_an_interrupted_sweep_cancels_its_slurm_jobs(slurm, monkeypatch, capsys)
         _submitit.run([partial(end, number) for number in range(4)], block(slurm))
     assert (slurm / "cancelled").read_text() == "1\n2\n"
     assert capsys.readouterr().err == "cancelled 4 jobs of the cluster\n"
+
+
+@pytest.mark.parametrize(("module", "ends"), [("submitit.core.job_environment", SystemExit), ("mine", RuntimeError)])
+def test_a_trial_whose_place_slurm_takes_has_not_crashed(module, ends):
+    """submitit requeues it and ends the process by `sys.exit(-1)`, from a signal handler in the middle of a step."""
+    handler = {"__name__": module}
+    exec("import sys\ndef checkpoint_and_try_requeue(): sys.exit(-1)", handler)
+    with pytest.raises(ends):
+        _core._Contained(lambda config: handler["checkpoint_and_try_requeue"]())({})
 
 
 # submitit's processes of this machine, real ones.

@@ -9,6 +9,7 @@ import functools
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,7 +198,10 @@ class StudySweep:
 
 
 class _Contained:
-    """The job of a trial, whose `sys.exit` ends that trial and not the study; a signal that stops it stops both."""
+    """The job of a trial, whose `sys.exit` ends that trial and not the study; a signal that stops it stops both.
+
+    submitit ends the process by one too, wherever the trial is when Slurm takes its place: it is requeued by then.
+    """
 
     def __init__(self, task_function: TaskFunction) -> None:
         self._task_function = task_function
@@ -207,9 +211,14 @@ class _Contained:
         try:
             return self._task_function(cfg)
         except SystemExit as end:
-            if end.code in _STOPPED:
+            if end.code in _STOPPED or _is_of_submitit(end):
                 raise
             raise RuntimeError(f"the job called sys.exit({end.code!r})") from end
+
+
+def _is_of_submitit(end: SystemExit) -> bool:
+    *_, (frame, _) = traceback.walk_tb(end.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("submitit.")
 
 
 def _study_in(config: DictConfig) -> dict[str, Any] | None:
