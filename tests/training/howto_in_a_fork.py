@@ -32,8 +32,8 @@ PAGES = {
 def commands_of(page: str) -> list[list[str]]:
     """The words of each command of the page, without `python`."""
     shown = (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")
-    lines = [line for block in re.findall(r"^```bash\n(.*?)^```", shown, re.M | re.S) for line in block.splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+    blocks = re.findall(r"^```bash\n(.*?)^```", shown, re.M | re.S)
+    return [shlex.split(line)[1:] for block in blocks for line in block.replace("\\\n", "").splitlines()]
 
 
 @pytest.mark.parametrize("page", PAGES)
