@@ -31,7 +31,7 @@ from playbook.config import (
     read_config,
 )
 from playbook.errors import InputError
-from playbook.trial_config import config_of
+from playbook.trial_config import config_of, trial_name
 
 
 @pytest.fixture(autouse=True)
@@ -260,6 +260,14 @@ def test_the_folder_of_a_run(words: str, begin: str) -> None:
 
 def test_a_given_folder_is_taken_as_it_is() -> None:
     assert folder_of("output_dir=here/there") == "here/there"
+
+
+def test_a_run_whose_model_is_in_its_experiment_is_called_after_that() -> None:
+    def name(**choices: str | None) -> str:
+        return trial_name(OmegaConf.create({"runtime": {"choices": {"optimizer": "adam", **choices}}}))
+
+    assert name(data="text", model=None, experiment="mine") == "text-mine-adam"
+    assert name(data=None, model=None, experiment="mine") == "mine-adam"
 
 
 @pytest.mark.parametrize("words", ["", "model=cnn lr=0.02", "data=diabetes task=regression", "output_dir=mine"])

@@ -2,74 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from command import ROOT
+from forks import NAME, edited_of_upstream, files_of, git, make_fork, python
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
 
-NAME = "mine"
-AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+GUIDE = ROOT / "docs/fork.md"
 CHANGED_UPSTREAM = ("README.md", "pyproject.toml", "conf/train.yaml", "src/playbook/config.py", "tests/shipped.py")
 
 
-def git(folder: Path, *words: str) -> str:
-    return subprocess.run(["git", *AUTHOR, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def python(fork: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(fork / "src"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *words], cwd=fork, env=environment, capture_output=True, text=True)
-
-
-def files_of_the_guide() -> dict[str, str]:
-    """The files that docs/fork.md shows, by their path, which is their first line."""
-    guide = (ROOT / "docs/fork.md").read_text()
-    return dict(re.findall(r"^```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)^```", guide, re.M | re.S))
-
-
 @pytest.fixture(scope="module")
-def fork(tmp_path_factory):
+def made(tmp_path_factory):
     """A fork with everything that the guide shows, merged with an upstream that went on."""
-    upstream, fork = tmp_path_factory.mktemp("upstream"), tmp_path_factory.mktemp("fork") / "fork"
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (upstream / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, upstream / name)
-    git(upstream, "init", "-q", "-b", "main")
-    git(upstream, "add", "-A")
-    git(upstream, "commit", "-qm", "as it stands")
-    git(upstream.parent, "clone", "-q", str(upstream), str(fork))
-    made = python(fork, "scripts/new_project.py", NAME)
-    assert made.returncode == 0, made.stdout + made.stderr
-    for name, text in files_of_the_guide().items():
-        assert not (fork / name).exists(), name
-        (fork / name).write_text(text)
-    git(fork, "add", "-A")
-    git(fork, "commit", "-qm", "ours")
+    fork = make_fork(tmp_path_factory.mktemp("fork"), files_of(GUIDE))
     for name in CHANGED_UPSTREAM:
-        with (upstream / name).open("a") as file:
+        with (fork.upstream / name).open("a") as file:
             file.write("\n# later\n")
-    git(upstream, "commit", "-qam", "later")
-    git(fork, "pull", "-q", "--no-rebase", "--no-edit", "origin", "main")
+    git(fork.upstream, "commit", "-qam", "later")
+    git(fork.folder, "pull", "-q", "--no-rebase", "--no-edit", "origin", "main")
     return fork
 
 
-def test_upstream_merges_and_what_is_the_forks_stays(fork):
+@pytest.fixture
+def fork(made):
+    """Its folder."""
+    return made.folder
+
+
+def test_upstream_merges_and_what_is_the_forks_stays(made, fork):
     assert git(fork, "status", "--porcelain") == ""
     assert all("# later" in (fork / name).read_text() for name in CHANGED_UPSTREAM)
-    changed = git(fork, "diff", "--name-only", "--diff-filter=MD", "origin/main", "HEAD").split()
-    assert changed == []  # nothing of upstream's was edited
-    assert len(files_of_the_guide()) >= 8
+    assert edited_of_upstream(made) == []
+    assert len(files_of(GUIDE)) >= 8
 
 
 def test_the_shipped_tests_train_the_forks_options_and_its_own_tests_pass(fork):

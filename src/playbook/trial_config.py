@@ -69,9 +69,14 @@ def _config(cfg: DictConfig, hydra: DictConfig, folder: Path | None) -> Config:
 
 
 def trial_name(hydra: DictConfig, left_out: Sequence[str] = ()) -> str:
-    """`digits-mlp-adam`: what the names of folders begin with; `hydra` is Hydra's own block."""
+    """`digits-mlp-adam`: what the names of folders begin with; `hydra` is Hydra's own block.
+
+    A group whose option is null has its block in the experiment, which stands for it.
+    """
     groups = [group for group in ("data", "model", "optimizer") if group not in left_out]
-    return "-".join(str(hydra.runtime.choices[group]).replace("/", "_") for group in groups)
+    choices = hydra.runtime.choices
+    named = [choices[group] if choices[group] is not None else choices.get("experiment") for group in groups]
+    return "-".join(dict.fromkeys(str(name).replace("/", "_") for name in named))
 
 
 def plain_trial(cfg: DictConfig, hydra: DictConfig) -> dict[str, Any]:

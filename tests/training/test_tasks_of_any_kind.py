@@ -396,3 +396,10 @@ def test_parts_are_standardised_by_themselves_and_ids_are_not():
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
 def test_token_ids_stay_whole_numbers_in_every_precision(case, precision):
     assert trained(case("masked", f"trainer.precision={precision}", "max_steps=2")).result.status == "complete"
+
+
+def test_a_metric_that_misses_a_label_among_two_examples_is_not_heard_before_it_judges(case, recwarn):
+    auroc = "{_target_: torchmetrics.classification.MultilabelAUROC, num_labels: 3}"
+    run = trained(case("multilabel", f"+task.metrics.auroc={auroc}", "max_steps=2", "eval_every=2"))
+    assert run.evals.filter(metric="val/auroc").height == 2
+    assert [str(warning.message) for warning in recwarn if "samples in targets" in str(warning.message)] == []

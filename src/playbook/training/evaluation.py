@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -57,10 +58,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def metric_names(task: Task, outputs: Tree, batch: Batch) -> list[str]:
-    """The names that `evaluate` would return, found by metrics of one small batch."""
+    """The names that `evaluate` would return, found by metrics of one small batch.
+
+    What a metric has to say of so few examples, that a class is missing, is said of none that is recorded.
+    """
     metrics = task.metrics()
-    metrics.update(outputs, task.targets(batch))
-    return list(_flat(metrics.compute()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        metrics.update(outputs, task.targets(batch))
+        return list(_flat(metrics.compute()))
 
 
 def warn_of_the_sample(metric: str, metrics: Mapping[str, float], share: float) -> None:

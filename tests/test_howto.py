@@ -1,0 +1,50 @@
+"""The pages of docs/howto: their files, written into a fork, train, are killed and resumed, studied and reported."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from command import ROOT
+from forks import edited_of_upstream, files_of, git, make_fork, python
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
+
+PAGES = sorted((ROOT / "docs/howto").glob("*.md"))
+NAMES = [page.stem for page in PAGES]
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    """The tests of the pages, and of the options that they add, run in a fork: its output by test."""
+    pytest.importorskip("tokenizers", reason="the extra text is missing")
+    files = [files_of(page) for page in PAGES]
+    together = {name: text for each in files for name, text in each.items()}
+    assert len(together) == sum(map(len, files)), "two pages have a file of the same name"
+    fork = make_fork(tmp_path_factory.mktemp("fork"), together)
+    tests = ("tests/training/howto_in_a_fork.py", "tests/training/test_shipped_configs.py")
+    ran = python(fork.folder, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *tests, "-k", "howto or mine_")
+    assert edited_of_upstream(fork) == []
+    assert git(fork.folder, "status", "--porcelain") == ""
+    return ran.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_is_resumed_studied_and_reported(tried, name):
+    assert re.search(rf"^PASSED .*goes_on\[{name}\]", tried, re.M), tried[-8000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_the_shipped_tests_train_its_experiment(tried, page):
+    options = [re.fullmatch(r"conf/(\w+)/(\w+)\.yaml", name) for name in files_of(page)]
+    for option in filter(None, options):
+        assert re.search(rf"^PASSED .*test_an_option_trains\[{option[1]}-{option[2]}\]", tried, re.M), tried[-8000:]
+
+
+def test_a_language_model_is_short():
+    """At most 60 lines of Python and 25 of YAML, everything counted."""
+    files = files_of(ROOT / "docs/howto/language_model.md")
+    for kind, most in ((".py", 60), (".yaml", 25)):
+        texts = [text for name, text in files.items() if name.endswith(kind)]
+        assert 0 < sum(len(text.splitlines()) for text in texts) <= most
