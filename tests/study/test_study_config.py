@@ -63,7 +63,7 @@ def test_a_sweep_on_the_command_line_replaces_the_range_of_a_case_and_leaves_its
             {"conditional": [{"when": {"optimizer": "adam"}, "space": {"lr": [1, 2]}}]},
             {},
             set(),
-            "study.conditional: none of its conditions holds here (optimizer=sgd); add one to the study's file",
+            "study.conditional: none of its conditions holds here (optimizer=sgd); sweep the key yourself",
         ),
     ],
 )
