@@ -145,17 +145,18 @@ def layers(names: Sequence[str]) -> list[int]:
     return found
 
 
+def matches(name: str, pattern: str) -> bool:
+    """Whether a pattern means a name in a model: `stem.1.weight`, `*.bias`, or a module, `stem`, for all that is in it."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+
 def selected(name: str, parameters: Sequence[NamedParameter], key: str) -> list[int]:
     """The places of the parameters that a name selects: see `parameter_groups`.
 
     Raises:
         InputError: there are none; `key` is what the line begins with.
     """
-    by_name = [
-        place
-        for place, each in enumerate(parameters)
-        if fnmatchcase(each.name, name) or fnmatchcase(each.name, f"{name}.*")
-    ]
+    by_name = [place for place, each in enumerate(parameters) if matches(each.name, name)]
     found = by_name or [place for place, each in enumerate(parameters) if each.role == name]
     if not found:
         names = [each.name for each in parameters]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
 
 from playbook.errors import InputError
+from playbook.optim.groups import matches
 
 _SHOWN = 12
 
 
 def matching(names: Collection[str], patterns: Sequence[str], key: str) -> set[str]:
-    """Those of `names` that match a pattern: `stem.1.weight`, `*.bias`, or a module, `stem`, for all that is in it.
+    """Those of `names` that match a pattern (see `playbook.optim.groups.matches`).
 
     Raises:
         InputError: a pattern, of the config key `key`, matches none.
     """
     found: set[str] = set()
     for pattern in patterns:
-        own = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
+        own = {name for name in names if matches(name, pattern)}
         if not own:
             raise InputError(f"{key}=[{pattern}]: no name matches; there are {shown(names)}")
         found |= own
