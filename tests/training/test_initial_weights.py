@@ -138,11 +138,11 @@ def test_changed_weights_are_noticed(source, trial_config, tmp_path):
         train(config, verbose=False)
     torch.save(state, path)
     result = train(config, verbose=False)
-    assert result.environment == expected_environment(config)
+    assert result.environment == expected_environment(config, {})
     torch.save({name: value * 2 for name, value in state.items()}, path)
     with pytest.raises(InputError, match="holds the result of other initial weights"):
         train(config, verbose=False)
-    assert result.environment != expected_environment(config)
+    assert result.environment != expected_environment(config, {})
     path.unlink()
     assert train(config, verbose=False) == result
 

@@ -146,7 +146,7 @@ def layers(names: Sequence[str]) -> list[int]:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a pattern means a name in a model: `stem.1.weight`, `*.bias`, or a module, `stem`, for all that is in it."""
+    """Whether a pattern means a name in a model: `stem.1.weight`, `*.bias`, or a module, `stem`, for all in it."""
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
