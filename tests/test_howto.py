@@ -24,7 +24,9 @@ def tried(tmp_path_factory):
     assert len(together) == sum(map(len, files)), "two pages have a file of the same name"
     fork = make_fork(tmp_path_factory.mktemp("fork"), together)
     tests = ("tests/training/howto_in_a_fork.py", "tests/training/test_shipped_configs.py")
-    ran = python(fork.folder, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *tests, "-k", "howto or mine_")
+    options = [name.split(".")[0].removeprefix("conf/").replace("/", "-") for name in together if "conf/" in name]
+    only = " or ".join(["howto", *options])
+    ran = python(fork.folder, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *tests, "-k", only)
     assert edited_of_upstream(fork) == []
     assert git(fork.folder, "status", "--porcelain") == ""
     return ran.stdout
