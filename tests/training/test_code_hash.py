@@ -67,7 +67,7 @@ def test_a_finished_run_says_that_its_code_has_changed(trial_config, edit, capsy
 
 def test_library_classes_are_told_by_their_version(trial_config):
     assert "code of optimizer" in code_of(trial_config())
-    config = trial_config("optimizer._target_=torch.optim.SGD", "~optimizer.decay_norm_and_bias")
+    config = trial_config("optimizer._target_=torch.optim.SGD", "~optimizer.decay_norm_and_bias", "~optimizer.decay")
     assert "code of optimizer" not in code_of(config)
 
 
