@@ -136,7 +136,8 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, hydra: DictConfig) -> None:
     if choices.get("experiment") is None or not names_optimizer or names_lr:
         return
     config_name = str(hydra.job.config_name)
-    brought = OmegaConf.select(compose_config(config_name, without("experiment")), "lr")  # None where it brings none
+    alone = compose_config(config_name, [f"optimizer={choices['optimizer']}"])  # other words may need the experiment
+    brought = OmegaConf.select(alone, "lr")  # None where it brings none
     designed_for = compose_config(config_name, without("optimizer")).hydra.runtime.choices.optimizer
     if choices["optimizer"] != designed_for and cfg.lr != brought:
         raise InputError(

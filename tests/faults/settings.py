@@ -1,4 +1,4 @@
-"""Ten small runs that between them use everything that has a state."""
+"""Eleven small runs that between them use everything that has a state."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ SETTINGS = (
         f"{_IMAGES} model=cnn model.width=4 model.depth=1 model.norm_batch_size=8 batch_size=16 max_steps=105"
         " eval_every=20 warmup_steps=10 schedule=linear schedule.decay_steps=50",
         3,
+    ),
+    _setting(
+        "transformer",
+        f"experiment=text_transformer {_WORKERS} data.context=16 data.val_fraction=0.01 data.test_fraction=0.9"
+        " model.width=16 model.depth=1 model.heads=2 trainer.precision=bf16-mixed trainer.micro_batch_size=4"
+        " optimizer=muon lr=0.02 averaging=ema averaging.decay=0.9 max_steps=100 warmup_steps=10 eval_every=20",
+        2,
     ),
     _setting("regression", "data=diabetes task=regression optimizer=adam lr=0.01 max_steps=330 eval_every=70", 3),
     _setting("float64", "trainer.precision=64-true optimizer=sgd warmup_steps=50 max_steps=301 eval_every=60", 1),
