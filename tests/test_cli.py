@@ -449,7 +449,7 @@ def test_another_optimizer_needs_its_own_lr(door: Door, experiments: str, experi
 
 def test_a_key_of_the_experiments_own_data_is_no_reason_to_refuse_another_optimizer(door):
     line = door("experiment=text_transformer", "data.context=16", "optimizer=muon").line
-    assert line.startswith("error: optimizer=muon: experiment=text_transformer sets lr=0.003 for adamw")
+    assert line.startswith("optimizer=muon: experiment=text_transformer sets lr=0.003 for adamw")
 
 
 @pytest.mark.parametrize(

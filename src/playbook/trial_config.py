@@ -130,7 +130,7 @@ def _refuse_lr_of_another_optimizer(cfg: DictConfig, hydra: DictConfig) -> None:
     overrides, choices = _overrides(hydra), dict(hydra.runtime.choices)
 
     def without(group: str) -> list[str]:
-        return [word for word in overrides if not re.match(rf"\+?{group}=", word)]
+        return [word for word in overrides if not re.match(rf"\+{{0,2}}{group}=", word)]
 
     names_optimizer, names_lr = without("optimizer") != overrides, without("lr") != overrides
     if choices.get("experiment") is None or not names_optimizer or names_lr:
