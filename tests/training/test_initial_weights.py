@@ -142,8 +142,11 @@ def test_changed_weights_are_noticed(source, trial_config, tmp_path):
     torch.save({name: value * 2 for name, value in state.items()}, path)
     with pytest.raises(InputError, match="holds the result of other initial weights"):
         train(config, verbose=False)
-    assert result.environment != expected_environment(config, {})
+    looked_at: dict[str, str] = {}
+    expected = expected_environment(config, looked_at)
+    assert result.environment != expected
     path.unlink()
+    assert expected_environment(config, looked_at) == expected  # a study reads the file once, not for each trial
     assert train(config, verbose=False) == result
 
 

@@ -17,7 +17,8 @@ from playbook.training.nodes import first_rank
 def expected_environment(config: Config, fingerprints: dict[str, str]) -> dict[str, Any]:
     """`Result.environment` of a trial of this config, if it was trained by this process.
 
-    `fingerprints` are those of data that were looked at before, to which these are added.
+    `fingerprints` are those of data and initial weights that were looked at before, to which these are added: a study
+    asks for each of its trials.
 
     Raises:
         InputError: this machine has no such device, or not these data.
@@ -30,5 +31,8 @@ def expected_environment(config: Config, fingerprints: dict[str, str]) -> dict[s
         fingerprints[data] = load_data(config.data, reuse=True).fingerprint
     read = {DATA: fingerprints[data]}
     if config.init_from is not None:
-        read[INIT_FROM] = load_initial_weights(config.init_from).fingerprint()
+        weights = f"init_from={config.init_from}"
+        if weights not in fingerprints:
+            fingerprints[weights] = load_initial_weights(config.init_from).fingerprint()
+        read[INIT_FROM] = fingerprints[weights]
     return {**environment(device, rank), "num_threads": threads, **code_of(config), **read}
