@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup project demo test integration faults check format bench lock clean
+.PHONY: help setup project demo test integration faults truth check format bench lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ integration: $(READY) ## studies on a real Slurm, Ray and PostgreSQL on this mac
 
 faults: $(READY) ## kill runs at every moment, flip bits, fill a disk; each must end as its undisturbed twin (minutes)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ARGS)
+
+truth: $(READY) ## the report's verdicts on studies whose truth is known, as a table (minutes)
+	PYTHONPATH=tests/analysis OMP_NUM_THREADS=1 $(BIN)/python -m truth $(ARGS)
 
 check: $(READY) ## lint, format, types
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import polars as pl
 
+from playbook.analysis.examples import Examples
 from playbook.study.design import Objective
 from playbook.study.load import StudyRecord
 from playbook.study.ranking import ranked
@@ -29,12 +30,15 @@ class Tables:
     `curves` has a row an evaluation of a metric: `CURVE_COLUMNS`; values may be NaN or infinite; it may be empty.
     `steps` has the `steps.csv` of some trials, the best among them. `space` has, for each arm, the dimension of each
     hyperparameter that varies there, the scientific ones too. `scientific` names those whose values make the arms.
+    `examples` has what the validation examples had to say, of the trials that recorded it. Where they are known,
+    `trials` has `objective_se` (Float64: the standard error of the objective over its examples) and `n_examples`.
     """
 
     trials: pl.DataFrame
     objective: Objective
     curves: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CURVE_COLUMNS))
     steps: Mapping[int, pl.DataFrame] = field(default_factory=dict)
+    examples: Mapping[int, Examples] = field(default_factory=dict)
     space: Mapping[str, Mapping[str, Dimension]] = field(default_factory=dict)
     scientific: tuple[str, ...] = ()
     repeat: tuple[str, ...] = ()
