@@ -46,6 +46,9 @@ CALLBACK = "pytorch_lightning.Callback"
 NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
 """Keys that say where a trial writes or finds things, not what it computes."""
 
+SAME_WHATEVER: Mapping[str, Any] = {"data.num_workers": 0}
+"""Keys that change no trial, and the value that stands for all of theirs: it does not matter who makes the batches."""
+
 NO_AVERAGING = {"_target_": "playbook.optim.NoAveraging"}
 ADDED_LATER: Mapping[str, Any] = {
     "lr_scales": {},
@@ -247,8 +250,7 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     flat = dict(flatten(plain))
     if flat.get("data.root") and "data.path" in flat:  # there the folder is a part of the data's name
         flat["data.path"] = f"{flat['data.root']}/{flat['data.path']}"
-    if "data.num_workers" in flat:  # who makes the batches does not change them
-        flat["data.num_workers"] = 0
+    flat |= {key: value for key, value in SAME_WHATEVER.items() if key in flat}
     as_before = dict(flatten(ADDED_LATER))
     return {
         key: value

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from ended_study import PLAIN, begin
 
+from playbook.config import identity
 from playbook.errors import InputError
 from playbook.study.study_files import STUDY, read_study
 
@@ -83,6 +84,7 @@ def test_what_is_no_block_of_keys_is_one_line(folder, text):
 def test_what_a_command_has_written_is_read(folder):
     overrides = ["max_steps=1e2", "output_dir=null", "optimizer=adam", "+data.path='a b'", "lr=${oc.env:LR}"]
     overrides += ["model.norm='none'", "data.path=a/b", "clip_norm=null", "batch_size='64'", "seed=1", "seed=0"]
+    overrides += ["data.num_workers=2"]
     fixed = {
         "max_steps": 100,
         "lr": 0.1,
@@ -91,6 +93,7 @@ def test_what_a_command_has_written_is_read(folder):
         "clip_norm": None,
         "batch_size": 64,
         "seed": 0,
+        **identity({"data": {"num_workers": 2}}),
     }
     study = read_study(edited(folder, overrides=overrides, fixed=fixed))
     assert study.design.overrides == tuple(overrides)

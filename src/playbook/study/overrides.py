@@ -31,6 +31,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from playbook.config import SAME_WHATEVER
 from playbook.errors import InputError, one_line
 from playbook.study.space import Choice, Dimension, Float, Int, Scale, Value, dimension
 from playbook.validation import show
@@ -281,7 +282,7 @@ def refuse_contradictions(design: Design) -> None:
             raise InputError(f"overrides: {text}: the study says where its trials write")
         last[key] = (text, given.text if isinstance(given, QuotedString) else given)
     for key, (text, given) in last.items():
-        fixed = design.fixed.get(key)
+        fixed = None if key in SAME_WHATEVER else design.fixed.get(key)
         if _kind(given) == _kind(fixed) is not None and given != fixed:
             raise InputError(f"overrides: {text}: the study's trials have {key}={show(fixed)}, as fixed says")
 
