@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from playbook.errors import InputError, one_line
-from playbook.run_files import EVALS, STEPS, TABLES, read_table
+from playbook.examples import ExamplesOfTrials
+from playbook.run_files import EVALS, EXAMPLES, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.refusals import refuse_foreign_trials, refuse_other_objective
 from playbook.study.space import Value
@@ -75,6 +76,8 @@ class StudyRecord:
             "objective": of_result("objective", pl.Float64()),
             "best_step": of_result("best_step", pl.Int64()),
             "seed": pl.Series(seeds, dtype=pl.Int64()),
+            "objective_se": of_result("objective_se", pl.Float64()),
+            "n_examples": of_result("n_examples", pl.Int64()),
             "final_objective": of_result("final_objective", pl.Float64()),
             "steps": of_result("steps", pl.Int64()),
             "seconds": of_result("seconds", pl.Float64()),
@@ -109,6 +112,15 @@ class StudyRecord:
             InputError: the file is damaged.
         """
         return self._table(trial, STEPS)
+
+    @cached_property
+    def examples(self) -> ExamplesOfTrials:
+        """What each validation example had to say, of the trials that have ended; each is read when it is asked for."""
+        marks = {each.trial.number: each.result.tables for each in self.outcomes if each.result and each.result.tables}
+        return ExamplesOfTrials(
+            {each.trial.number: self.folder(each.trial.number) for each in self.outcomes},
+            {trial: tables[EXAMPLES] for trial, tables in marks.items() if EXAMPLES in tables},
+        )
 
     def _table(self, trial: int, name: str) -> pl.DataFrame:
         folder = self.folder(trial)
