@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -116,13 +116,33 @@ def read_examples(folder: Path, mark: Mark | None = None) -> Examples | None:
     if about is None:
         return None
     whole = (len(data) - first) // about.kind.itemsize
-    records = np.frombuffer(data, about.kind, whole, first)
-    if about.values == "bits":
-        bits = np.unpackbits(records["numbers"], axis=1, count=about.examples)
-        values = (bits if about.mode == "min" else 1 - bits).astype(np.float32)
-    else:
-        values = records["numbers"] * np.float32(1 if about.mode == "min" else -1)
-    return Examples(records["step"].astype(np.int64), values)
+    return _StoredExamples(about, np.frombuffer(data, about.kind, whole, first))
+
+
+class _StoredExamples(Examples):
+    """Examples as they are in the file, unpacked when they are asked for: as float32 a bit takes 32 times as much."""
+
+    _about: About
+    _numbers: NDArray[Any]
+
+    def __init__(self, about: About, records: NDArray[Any]) -> None:
+        object.__setattr__(self, "steps", records["step"].astype(np.int64))
+        object.__setattr__(self, "_about", about)
+        object.__setattr__(self, "_numbers", records["numbers"])
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        return self._unpacked(self._numbers)
+
+    def at(self, step: int) -> NDArray[np.float32] | None:
+        places = np.flatnonzero(self.steps == step)
+        return self._unpacked(self._numbers[places[:1]])[0] if len(places) else None
+
+    def _unpacked(self, numbers: NDArray[Any]) -> NDArray[np.float32]:
+        if self._about.values == "float32":
+            return np.asarray(numbers if self._about.mode == "min" else -numbers, np.float32)
+        bits = np.unpackbits(numbers, axis=1, count=self._about.examples)
+        return (bits if self._about.mode == "min" else 1 - bits).astype(np.float32)
 
 
 def examples_of_run(folder: Path) -> Examples | None:
@@ -134,16 +154,16 @@ def examples_of_run(folder: Path) -> Examples | None:
 class ExamplesOfTrials(Mapping[int, Examples]):
     """The examples of those trials of a study that recorded the same ones; each is read when it is asked for.
 
-    `folders` are those of the trials, and `marks` what finished ones wrote. Where trials recorded different examples
-    (of other splits, say), those are here that most trials have.
+    `folders` are those of the trials, and `read` reads one. Where trials recorded different examples (of other splits,
+    say), those are here that most trials have.
     """
 
-    def __init__(self, folders: Mapping[int, Path], marks: Mapping[int, Mark]) -> None:
+    def __init__(self, folders: Mapping[int, Path], read: Callable[[int], Examples | None]) -> None:
         lines = {trial: _first_line(folder / EXAMPLES) for trial, folder in folders.items()}
-        counts = Counter(line for line in lines.values() if line)
+        counts = Counter(line for line in lines.values() if line.endswith(b"\n"))
         usual = counts.most_common(1)[0][0] if counts else None
-        self._trials = {trial: folders[trial] for trial, line in lines.items() if line and line == usual}
-        self._read = lru_cache(CACHED)(lambda trial: read_examples(self._trials[trial], marks.get(trial)))
+        self._trials = dict.fromkeys(trial for trial, line in lines.items() if line == usual)
+        self._read = lru_cache(CACHED)(read)
 
     def __getitem__(self, trial: int) -> Examples:
         if trial not in self._trials or (found := self._read(trial)) is None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
 from playbook.errors import InputError, one_line
-from playbook.examples import ExamplesOfTrials
+from playbook.examples import Examples, ExamplesOfTrials, read_examples
 from playbook.run_files import EVALS, EXAMPLES, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.refusals import refuse_foreign_trials, refuse_other_objective
 from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
+
+T = TypeVar("T")
 
 
 def load_record(path: str | Path) -> StudyRecord:
@@ -116,16 +119,20 @@ class StudyRecord:
     @cached_property
     def examples(self) -> ExamplesOfTrials:
         """What each validation example had to say, of the trials that have ended; each is read when it is asked for."""
-        marks = {each.trial.number: each.result.tables for each in self.outcomes if each.result and each.result.tables}
-        return ExamplesOfTrials(
-            {each.trial.number: self.folder(each.trial.number) for each in self.outcomes},
-            {trial: tables[EXAMPLES] for trial, tables in marks.items() if EXAMPLES in tables},
-        )
+        marks = {each.trial.number: (each.result and each.result.tables) or {} for each in self.outcomes}
+
+        def read(trial: int) -> Examples | None:
+            return self._read(trial, lambda folder: read_examples(folder, marks[trial].get(EXAMPLES)))
+
+        return ExamplesOfTrials({trial: self.folder(trial) for trial in marks}, read)
 
     def _table(self, trial: int, name: str) -> pl.DataFrame:
+        return self._read(trial, lambda folder: read_table(folder, name))
+
+    def _read(self, trial: int, read: Callable[[Path], T]) -> T:
         folder = self.folder(trial)
         try:
-            return read_table(folder, name)
+            return read(folder)
         except (OSError, InputError) as error:
             said = one_line(error).partition("; put the file back")[0]
             raise InputError(f"{said}; remove {folder} to have the trial run again") from None
