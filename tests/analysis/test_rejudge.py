@@ -90,3 +90,7 @@ def test_the_standard_error_is_that_of_the_evaluation_that_counts():
     assert rejudge(given, "val/loss", "min").trials["objective_se"].to_list() == [0.03, *[None] * 5]
     assert rejudge(given, "val/loss", "min", by="final").trials["objective_se"][0] == 0.04
     assert rejudge(given, "val/loss", "min").examples == {}
+    bare = replace(given, curves=with_curves().curves)
+    assert rejudge(bare, "val/loss", "min").trials.select("objective_se", "n_examples").unique().rows() == [
+        (None, None)
+    ]

@@ -34,7 +34,7 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
     measured = from_curves(tables.curves, objective, by)
     replaced = ["objective", "best_step", "final_objective"]
     errors = tables.curves.filter(pl.col("value").is_finite(), metric=f"{metric}_se")
-    if len(errors) or "objective_se" in tables.trials.columns:
+    if len(errors):
         errors = errors.select("trial", best_step="step", objective_se="value")
         measured = measured.join(errors, on=["trial", "best_step"], how="left", maintain_order="left")
         replaced.append("objective_se")
@@ -53,6 +53,8 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
     ).select(*tables.trials.columns, *(column for column in replaced if column not in tables.trials.columns))
     if objective != tables.objective:
         tables = replace(tables, chance=None, examples={})
+        unknown = () if len(errors) else ("objective_se", "n_examples")
+        trials = trials.with_columns(pl.lit(None, trials[name].dtype).alias(name) for name in unknown if name in trials)
     return replace(tables, trials=trials, objective=objective, judged_by=by)
 
 
