@@ -290,3 +290,11 @@ def test_records_that_are_being_written_are_read_as_far_as_they_are_whole(tmp_pa
         assert (0 if found is None else len(found.steps)) == max(whole, 0)
         if found is not None and len(found.steps):
             np.testing.assert_array_equal(found.values, uninterrupted.examples.values[:whole])
+
+
+def test_the_losses_of_tokens_are_computed_once(tmp_path, monkeypatch):
+    """The logits are the largest thing in a language model, and both the metrics and the noise are of their losses."""
+    calls, real = [], torch.nn.functional.cross_entropy
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *a, **k: calls.append(len(a[0])) or real(*a, **k))
+    evaluated("language_modelling", "loss", tmp_path)
+    assert sum(calls) == COUNT * 6
