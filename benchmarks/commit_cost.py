@@ -23,9 +23,10 @@ from unittest.mock import patch
 import torch
 
 from playbook.config import Config
-from playbook.run_files import Table
+from playbook.run_files import Record
 from playbook.training import train
 from playbook.training.checkpoints import SafeCheckpointIO
+from playbook.training.evaluator import Evaluator
 from playbook.training.loop import TrialLoop
 from playbook.trial_config import compose
 
@@ -69,14 +70,13 @@ def measure(folder: Path, num_commits: int) -> list[dict[str, float]]:
     def of_checkpoint(_io: SafeCheckpointIO, _checkpoint: Any, path: Any, *_: Any) -> str:
         return "best checkpoint" if Path(path).name.startswith("step_") else "resume checkpoint"
 
-    whole = timed(lambda *_: "whole", TrialLoop._commit)
+    whole = timed(lambda *_: "whole", TrialLoop.commit)
     with (
         tempfile.TemporaryDirectory(dir=folder) as temporary,
-        patch.object(TrialLoop, "_evaluate", timed(lambda *_: "evaluation", TrialLoop._evaluate)),
-        patch.object(TrialLoop, "_predict", timed(lambda *_: "evaluation", TrialLoop._predict)),
-        patch.object(Table, "append", timed(lambda *_: "records", Table.append)),
+        patch.object(Evaluator, "evaluate", timed(lambda *_: "evaluation", Evaluator.evaluate)),
+        patch.object(Record, "write", timed(lambda *_: "records", Record.write)),
         patch.object(SafeCheckpointIO, "save_checkpoint", timed(of_checkpoint, SafeCheckpointIO.save_checkpoint)),
-        patch.object(TrialLoop, "_commit", commit),
+        patch.object(TrialLoop, "commit", commit),
     ):
         train(digits_default(Path(temporary) / "run", num_commits), verbose=False)
     return commits[1:]

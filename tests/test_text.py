@@ -2,7 +2,7 @@
 
 import pytest
 
-from playbook.text import brief, count, duration, listed, number
+from playbook.text import brief, count, duration, listed, number, with_error
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,8 @@ def test_one_is_singular():
 )
 def test_a_list_of_many_is_cut(names, text):
     assert listed(list(names)) == text
+
+
+def test_a_number_comes_with_its_standard_error():
+    assert with_error(0.025069, 0.008263) == "0.02507 ± 0.0083"
+    assert [with_error(0.5, None), with_error(0.0, 0.0), with_error(None, 0.1)] == ["0.5", "0", "–"]

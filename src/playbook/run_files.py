@@ -4,6 +4,7 @@
     steps.csv         a row a step: the loss and gradient norm of the weights *before* the update of that step
     evals.csv         a row a metric an evaluation: step k is after k updates, step 0 before the first
     predictions.csv   a row an example of a fixed sample of the validation split, an evaluation
+    examples.bin      a record an evaluation: what each example had to say about the objective (`playbook.examples`)
     checkpoints/      the best, and the one to resume from
     result.json       written last: a folder that has it holds a finished trial
 
@@ -33,6 +34,7 @@ CONFIG = "config.yaml"
 STEPS = "steps.csv"
 EVALS = "evals.csv"
 PREDICTIONS = "predictions.csv"
+EXAMPLES = "examples.bin"
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
 WANDB_ID = "wandb.json"
@@ -45,6 +47,8 @@ EVAL_COLUMNS = ("step", "metric", "value")
 PREDICTION_COLUMNS = ("step", "example", "target", "prediction", "score")
 
 TABLES = {STEPS: STEP_COLUMNS, EVALS: EVAL_COLUMNS, PREDICTIONS: PREDICTION_COLUMNS}
+RECORDS = (*TABLES, EXAMPLES)
+"""What grows at commits; where the objective is no mean over examples there is no `EXAMPLES`."""
 _COLUMN_TYPES: dict[str, pl.DataType] = {
     "step": pl.Int64(),
     "example": pl.Int64(),
@@ -56,7 +60,7 @@ _COLUMN_TYPES: dict[str, pl.DataType] = {
 
 
 class Mark(NamedTuple):
-    """How far a table has been written: its bytes, and their CRC-32."""
+    """How far a file has been written: its bytes, and their CRC-32."""
 
     size: int = 0
     crc32: int = 0
@@ -92,7 +96,7 @@ class Result:
     reason_message: str | None = None
     environment: dict[str, Any] | None = None
     tables: dict[str, Mark] | None = None
-    """Bytes and CRC-32 of each table; None in results of versions that did not say."""
+    """Bytes and CRC-32 of each of `RECORDS`; None in results of versions that did not say."""
     reused_from: str | None = None
     """The folder of the same trial, where this one was not trained but taken over (`study.reuse`)."""
 
@@ -119,26 +123,19 @@ class StepRows:
         yield from zip(steps, self.loss, self.grad_norm, self.lr, self.clipped.tolist(), *seconds, strict=True)
 
 
-class Table:
-    """A CSV file that grows by whole commits; `mark` is how far it has been written.
-
-    Floats are written with the fewest digits that read back as the same number, in the type that they were computed
-    in. A float32 loss is given as float32 by the caller, so that a row is short.
-    """
+class Record:
+    """A file that grows by whole commits; `mark` is how far it has been written."""
 
     def __init__(self, folder: Path, name: str, mark: Mark | None = None) -> None:
         self.path = folder / name
-        self.columns = TABLES[name]
         self.mark = mark or Mark()
 
-    def append(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add rows, in the order of the columns, and have them on the disk on return.
+    def write(self, data: bytes) -> None:
+        """Add to the end, and have it on the disk on return.
 
         Raises:
             CrashError: somebody else has changed the file since the last call.
         """
-        header = "" if self.mark.size else ",".join(self.columns) + "\n"
-        data = (header + "".join(",".join(map(_cell, row)) + "\n" for row in rows)).encode()
         with self.path.open("ab") as file:
             if file.tell() != self.mark.size:
                 raise CrashError(f"{self.path.name} was changed while the trial was writing it")
@@ -147,19 +144,41 @@ class Table:
             os.fsync(file.fileno())
         self.mark = Mark(self.mark.size + len(data), zlib.crc32(data, self.mark.crc32))
 
-    def check(self) -> None:
-        """Raises `InputError` where what was written up to the mark is not there to the last byte."""
+    def check(self) -> bytes:
+        """What is in the file.
+
+        Raises:
+            InputError: what was written up to the mark is not there to the last byte.
+        """
         data = self.path.read_bytes() if self.path.exists() else b""
         if zlib.crc32(data[: self.mark.size]) != self.mark.crc32 or len(data) < self.mark.size:
             raise InputError(
                 f"{self.path}: rows are missing or are not those that the run wrote; put the file back, or train again"
                 " with overwrite=true"
             )
+        return data
 
     def cut(self) -> None:
         """Drop what was written past the mark."""
         if self.path.exists():
-            replace_file(self.path, self.path.read_bytes()[: self.mark.size].decode())
+            replace_file(self.path, self.path.read_bytes()[: self.mark.size])
+
+
+class Table(Record):
+    """A CSV file.
+
+    Floats are written with the fewest digits that read back as the same number, in the type that they were computed
+    in. A float32 loss is given as float32 by the caller, so that a row is short.
+    """
+
+    def __init__(self, folder: Path, name: str, mark: Mark | None = None) -> None:
+        super().__init__(folder, name, mark)
+        self.columns = TABLES[name]
+
+    def append(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add rows, in the order of the columns; see `write`."""
+        header = "" if self.mark.size else ",".join(self.columns) + "\n"
+        self.write((header + "".join(",".join(map(_cell, row)) + "\n" for row in rows)).encode())
 
 
 def read_table(folder: Path, name: str) -> pl.DataFrame:
@@ -204,11 +223,11 @@ def read_result(folder: Path) -> Result | None:
         raise InputError(f"{path} cannot be read as a result ({error}); overwrite=true runs the trial again") from None
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Write a whole file so that a reader sees the old one or the new one, also after a crash."""
     temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -25,6 +25,11 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def with_error(value: float | None, se: float | None) -> str:
+    """`0.0251 ± 0.0083`, with the standard error where it is known and says something: of no miss at all it is 0."""
+    return f"{number(value)} ± {se:.2g}" if value is not None and se else number(value)
+
+
 def count(how_many: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{how_many} {noun}" if how_many == 1 else f"{how_many} {noun}s"

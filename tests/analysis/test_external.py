@@ -154,3 +154,45 @@ def test_beside_an_objective_curves_say_when_it_was_best():
         ("complete", 0.4, 10, 0.5),
         ("complete", 0.3, None, None),
     ]
+
+
+ERROR = Objective("val/error", "min")
+
+
+def errors_of(text: str, objective=ERROR, n_examples=None):
+    found = from_frames(csv(text), None, None, objective, n_examples).trials
+    return found.select("objective_se", "n_examples").rows()
+
+
+def test_the_standard_error_of_an_error_follows_from_the_number_of_examples():
+    text = "trial,lr,objective,n_examples\n0,0.1,0.2,100\n1,0.2,0.5,\n2,0.3,nan,100"
+    assert errors_of(text) == [(pytest.approx(0.04), 100), (None, None), (None, 100)]
+    assert errors_of(text, n_examples=400)[1] == (pytest.approx(0.025), 400)
+    assert errors_of(text, Objective("test_acc", "max"))[0][0] == pytest.approx(0.04)
+    assert errors_of(text, LOSS)[0] == (None, 100)
+    assert errors_of(text.replace("0.5", "25"))[0] == (None, 100)  # percent
+    given = "trial,lr,objective,objective_se\n0,0.1,0.2,0.01\n1,0.2,0.5,"
+    assert errors_of(given, n_examples=100) == [(0.01, 100), (pytest.approx(0.05), 100)]
+
+
+@pytest.mark.parametrize(
+    ("text", "n_examples", "line"),
+    [
+        (
+            "objective_se\n0,0.1,0.2,-0.1",
+            None,
+            "trials: objective_se -0.1; a standard error is a finite number from 0 on",
+        ),
+        ("objective_se\n0,0.1,0.2,inf", None, "trials: objective_se inf; "),
+        ("objective_se\n0,0.1,0.2,nan", None, "trials: objective_se nan; "),
+        ("objective_se\n0,0.1,0.2,low", None, "trials: objective_se 'low' is not a number"),
+        ("n_examples\n0,0.1,0.2,0", None, "trials: n_examples 0; a number of examples is at least 1"),
+        ("n_examples\n0,0.1,0.2,1.5", None, "trials: n_examples 1.5 is not a whole number"),
+        ("note\n0,0.1,0.2,a", 0, "objective.n_examples=0: a number of examples is at least 1"),
+    ],
+)
+def test_a_standard_error_that_cannot_be_is_one_line(text, n_examples, line):
+    with pytest.raises(InputError) as refused:
+        errors_of("trial,lr,objective," + text, n_examples=n_examples)
+    assert str(refused.value).startswith(line)
+    assert "\n" not in str(refused.value)

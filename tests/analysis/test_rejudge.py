@@ -79,3 +79,18 @@ def test_chance_stays_with_its_metric():
 def test_a_metric_without_curves():
     with pytest.raises(InputError, match=r"^objective.metric=val/los: no trial has a curve of it; there are val/loss$"):
         rejudge(with_curves(), "val/los", "min")
+
+
+def test_the_standard_error_is_that_of_the_evaluation_that_counts():
+    """And nothing is left of what was recorded about another objective."""
+    given = with_curves()
+    errors = pl.DataFrame([(0, 10, "val/loss_se", 0.03), (0, 20, "val/loss_se", 0.04)], CURVE_COLUMNS, orient="row")
+    trials = given.trials.with_columns(objective_se=pl.lit(0.5), n_examples=pl.lit(100))
+    given = replace(given, trials=trials, curves=pl.concat([given.curves, errors]), examples={0: None})
+    assert rejudge(given, "val/loss", "min").trials["objective_se"].to_list() == [0.03, *[None] * 5]
+    assert rejudge(given, "val/loss", "min", by="final").trials["objective_se"][0] == 0.04
+    assert rejudge(given, "val/loss", "min").examples == {}
+    bare = replace(given, curves=with_curves().curves)
+    assert rejudge(bare, "val/loss", "min").trials.select("objective_se", "n_examples").unique().rows() == [
+        (None, None)
+    ]

@@ -33,6 +33,7 @@ FIRST_MOMENTS = (
     "config.yaml: done",
     "evals.csv: created",
     "evals.csv: header torn",
+    "examples.bin: header torn",
 )
 STEPS_AND_COMMITS = (
     "forward done",
@@ -41,7 +42,7 @@ STEPS_AND_COMMITS = (
     "evaluation half done",
     *(
         f"{table}: {moment}"
-        for table in ("steps.csv", "evals.csv", "predictions.csv")
+        for table in ("steps.csv", "evals.csv", "predictions.csv", "examples.bin")
         for moment in ("before", "half written", "written", "cut half written", "cut before rename", "cut done")
     ),
     *(
@@ -57,6 +58,9 @@ LAST_MOMENTS = ("all steps done", "result.json: half written", "result.json: bef
 PHASES = (*FIRST_MOMENTS, *STEPS_AND_COMMITS, *LAST_MOMENTS)
 """Every moment that a run is killed at. Tables are cut where a run goes on; `best: done` is also where the best
 checkpoint is there and the one to resume from is still the old one."""
+
+
+_GROWS = (".csv", ".bin")
 
 
 class Watch:
@@ -81,8 +85,8 @@ class Watch:
 
     def install(self) -> None:
         """Wrap what a run passes through."""
-        from playbook.run_files import Table
-        from playbook.training import loop, resume, trial
+        from playbook.run_files import Record
+        from playbook.training import evaluator, loop, resume, trial
         from playbook.training.checkpoints import SafeCheckpointIO
         from playbook.training.loop import TrialLoop
 
@@ -90,17 +94,17 @@ class Watch:
         _wrap(TrialLoop, "training_step", after=lambda *_: self.passes("forward done"))
         _wrap(TrialLoop, "configure_gradient_clipping", before=lambda *_: self.passes("backward done"))
         _wrap(TrialLoop, "on_train_batch_end", before=lambda *_: self.passes("step done"))
-        _wrap(loop, "evaluate", after=lambda *_: self.passes("evaluation half done"))
+        _wrap(evaluator, "evaluate", after=lambda *_: self.passes("evaluation half done"))
         _wrap(loop.result, "complete", before=lambda *_: self.passes("all steps done"))
         _wrap(
             SafeCheckpointIO, "save_checkpoint", before=lambda _, __, path, *___: self.passes(f"{_kind(path)}: before")
         )
-        for table, moment in (("append", ""), ("cut", "cut ")):
+        for act, moment in (("write", ""), ("cut", "cut ")):
             _wrap(
-                Table,
-                table,
-                before=lambda table, *_, m=moment: None if m else self.passes(f"{table.path.name}: before"),
-                after=lambda table, *_, m=moment: self.passes(f"{table.path.name}: {'cut done' if m else 'written'}"),
+                Record,
+                act,
+                before=lambda record, *_, m=moment: None if m else self.passes(f"{record.path.name}: before"),
+                after=lambda record, *_, m=moment: self.passes(f"{record.path.name}: {'cut done' if m else 'written'}"),
             )
         for owner in (loop, resume):
             _wrap(owner, "keep", before=lambda *_: self._cleaning_begins(), after=lambda *_: self._cleaning_ends())
@@ -131,14 +135,14 @@ class Watch:
         path, before = self._files[descriptor]
         now = os.fstat(descriptor).st_size
         kind = _kind(path)
-        if path.suffix == ".csv" and before == 0:
+        if path.suffix in _GROWS and before == 0:
             self.passes(f"{kind}: created", lambda: os.ftruncate(descriptor, 0))
             self.passes(f"{kind}: header torn", lambda: os.ftruncate(descriptor, 3))
-        cut = "cut " if path.name.endswith(".csv.tmp") else ""
+        cut = "cut " if path.name.endswith(tuple(f"{suffix}.tmp" for suffix in _GROWS)) else ""
         self.passes(f"{kind}: {cut}half written", lambda: os.ftruncate(descriptor, before + (now - before) // 2))
 
     def _before_rename(self, temporary: Path, target: Path) -> None:
-        cut = "cut " if target.suffix == ".csv" else ""
+        cut = "cut " if target.suffix in _GROWS else ""
         self.passes(f"{_kind(target)}: {cut}before rename")
 
     def _after_rename(self, temporary: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 
-from playbook.run_files import CONFIG, EVALS, PREDICTIONS, RESULT, STEPS
+from playbook.run_files import CONFIG, EVALS, EXAMPLES, PREDICTIONS, RESULT, STEPS
 
 NOT_COMPARED = ("seconds", "output_dir", "tables")
 TIMED_COLUMNS = 2
@@ -41,7 +41,7 @@ def difference(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 def left_over(folder: Path, *, keep_best: int) -> list[str]:
     """What a finished run has beside the files of the contract, and those of it that are missing."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
-    always = {CONFIG, STEPS, EVALS, PREDICTIONS, RESULT}
+    always = {CONFIG, STEPS, EVALS, PREDICTIONS, EXAMPLES, RESULT}
     faults = [f"no {name}" for name in sorted(always - names)]
     for kind, count in (("resume", 0), ("step", keep_best)):
         found = {name for name in names if name.startswith(f"checkpoints/{kind}_") and name.endswith(".ckpt")}

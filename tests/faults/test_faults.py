@@ -29,6 +29,7 @@ CHAIN = (
     "steps.csv: half written",
     "resume: before rename",
     "predictions.csv: cut half written",
+    "examples.bin: half written",
     "best: half written",
     "cleaning: between two",
     "result.json: before rename",

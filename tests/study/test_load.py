@@ -5,13 +5,16 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import polars as pl
 import pytest
 from ended_study import ARMS, DIVERGES_FROM, EVALUATED, PLAIN, begin, end
 
 import playbook
 from playbook.errors import InputError
+from playbook.examples import About, ExampleRecord, read_examples
 from playbook.run_files import EVALS, STEPS, Table
+from playbook.study import load
 from playbook.study.load import column
 from playbook.study.study_files import last_crash, record_crash
 
@@ -139,3 +142,50 @@ def test_a_message_of_many_lines_is_one_line(tmp_path):
     crash = last_crash(tmp_path)
     assert (crash.kind, crash.attempts) == ("RuntimeError", 1)
     assert crash.message == "CUDA error: misaligned address Compile with `TORCH_USE_CUDA_DSA`: more"
+
+
+def record_examples(folder, rows, *, which="a", **about):
+    """Write a trial's examples, an evaluation at steps 0, 5, … for each of the rows."""
+    record = ExampleRecord(folder)
+    about = About(
+        **{"metric": "val/error", "mode": "min", "values": "bits", "judged": 9, "which": which} | about,
+        examples=len(rows[0]),
+    )
+    for place, row in enumerate(rows):
+        record.append(5 * place, about, np.array(row))
+    return record.mark
+
+
+def test_examples_are_read_when_they_are_asked_for_and_of_those_trials_that_recorded_the_same(plain, monkeypatch):
+    rows = np.random.default_rng(0).random((4, 2, 9)) < 0.5
+    for trial, which in ((0, "a"), (1, "b"), (2, "a"), (9, "a")):
+        record_examples(plain.folder(trial), rows[trial % 4], which=which)
+    (plain.folder(3) / "examples.bin").touch()
+    read = []
+    monkeypatch.setattr(load, "read_examples", lambda folder, mark: read.append(folder) or read_examples(folder, mark))
+    examples = playbook.load_study(plain.path).tables().examples
+    assert (list(examples), len(examples), 1 in examples, read) == ([0, 2, 9], 3, False, [])
+    assert examples[2].values.tolist() == rows[2].tolist()
+    assert examples[2].at(5).tolist() == rows[2][1].tolist()
+    assert read == [plain.folder(2)]
+    assert (examples.get(1), examples.get(3)) == (None, None)
+    assert playbook.load_study(plain.path).tables("train/loss", "min").examples == {}
+
+
+@pytest.mark.parametrize("values", ["bits", "float32"])
+def test_lower_is_better_whatever_the_direction_of_the_objective(tmp_path, values):
+    given = np.array([[True, False, True]]) if values == "bits" else np.array([[0.5, -1.0, 2.0]])
+    record_examples(tmp_path, given, mode="max", values=values)
+    assert read_examples(tmp_path).values.tolist() == [[0, 1, 0]] if values == "bits" else [[-0.5, 1.0, -2.0]]
+
+
+def test_a_trial_whose_examples_are_damaged_is_named(plain):
+    mark = record_examples(plain.folder(0), [[True, False]])
+    path = plain.folder(0) / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tables": {"examples.bin": mark}}))
+    lr, dropout = PLAIN.trials(12)[0].settings.values()
+    (plain.folder(0) / "config.yaml").write_text(f"lr: {lr}\nmodel: {{dropout: {dropout}}}\nseed: 3\n")
+    assert playbook.load_study(plain.path).examples[0].values.tolist() == [[1, 0]]
+    (plain.folder(0) / "examples.bin").write_bytes((plain.folder(0) / "examples.bin").read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"examples.bin: rows are missing .*; remove .*trial_00000 to have the trial"):
+        playbook.load_study(plain.path).examples[0]

@@ -1,12 +1,14 @@
 """What a study's file may say is what a command line may say: a hand may have been at it."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
-from ended_study import PLAIN, begin
+from ended_study import PLAIN, begin, end
 
 from playbook.config import identity
 from playbook.errors import InputError
-from playbook.study.study_files import STUDY, read_study
+from playbook.study.study_files import STUDY, read_study, read_trials, write_trials
 
 
 @pytest.fixture
@@ -97,3 +99,16 @@ def test_what_a_command_has_written_is_read(folder):
     }
     study = read_study(edited(folder, overrides=overrides, fixed=fixed))
     assert study.design.overrides == tuple(overrides)
+
+
+def test_the_table_of_trials_says_how_well_each_objective_is_known(folder):
+    """And one that was written before it did is read all the same."""
+    first, *others = end(folder, PLAIN, PLAIN.trials(3))
+    known = replace(first, result=replace(first.result, objective_se=0.01, n_examples=359))
+    write_trials(folder, PLAIN, [known, *others])
+    lines = (folder / "trials.csv").read_text().splitlines()
+    assert lines[0] == "trial,arm,status,objective,best_step,seed,objective_se,n_examples,lr,model.dropout"
+    assert read_trials(folder).select("objective_se", "n_examples").rows() == [(0.01, 359), (None, None), (None, None)]
+    older = [",".join(cells[:6] + cells[8:]) for cells in (line.split(",") for line in lines)]
+    (folder / "trials.csv").write_text("\n".join(older) + "\n")
+    assert read_trials(folder).select("seed", "objective_se", "n_examples").rows() == [(3, None, None)] * 3

@@ -12,7 +12,7 @@ from run_state import kill
 import playbook
 from playbook.data import PassLoader
 from playbook.errors import InputError
-from playbook.training import loop, resume, train
+from playbook.training import evaluator, resume, train
 from playbook.training.evaluation import evaluate
 
 ERRORS = [0.9, 0.5, 0.3, 0.5, 0.3, 0.4]  # of the evaluations at steps 0, 2, … 10; two pairs are equal
@@ -22,13 +22,13 @@ NUM_VALIDATION = 359
 @pytest.fixture
 def scripted(monkeypatch):
     """The validation error of each evaluation is that of the list, whatever the model does."""
-    script, real = iter(ERRORS), loop.evaluate
+    script, real = iter(ERRORS), evaluator.evaluate
 
     def scripted_evaluate(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         return metrics | {"error": next(script)} if loader.num_examples == NUM_VALIDATION else metrics
 
-    monkeypatch.setattr(loop, "evaluate", scripted_evaluate)
+    monkeypatch.setattr(evaluator, "evaluate", scripted_evaluate)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -55,7 +55,7 @@ def test_the_best_are_kept_and_nothing_else(run_trial, keep_best, mode):
     assert run.evals.filter(metric="val/error")["value"].to_list() == ERRORS
     assert run.best_steps == kept
     checkpoints = [f"checkpoints/step_{step:08d}.ckpt" for step in sorted(kept)]
-    others = ["config.yaml", "evals.csv", "predictions.csv", "result.json", "steps.csv"]
+    others = ["config.yaml", "evals.csv", "examples.bin", "predictions.csv", "result.json", "steps.csv"]
     assert files_in(run.path) == sorted([*checkpoints, *others])
     result = run.result
     assert (result.objective, result.best_step) == {"min": (0.3, 4), "max": (0.9, 0)}[mode]

@@ -116,6 +116,9 @@ def test_the_same_weights_get_the_same_metrics(pairs, size):
     assert sum(value for name, value in two.items() if name.startswith("val/examples/")) == size
     assert [two["val/loss"], two["train/eval_loss"]] == [one["val/loss"], one["train/eval_loss"]]
     assert pairs[size].two.predictions.filter(step=0).equals(pairs[size].one.predictions.filter(step=0))
+    values, of_one = (run.examples.at(0) for run in (pairs[size].two, pairs[size].one))
+    assert values.tolist() == of_one.tolist()
+    assert len(values) == size
 
 
 def share(run: playbook.Run, step: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:

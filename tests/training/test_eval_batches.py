@@ -10,7 +10,7 @@ from torch import nn
 from playbook.batch import Batch
 from playbook.tasks import Classification
 from playbook.training import eval_batch_size as sizes
-from playbook.training import loop
+from playbook.training import evaluator
 
 
 def recorded(run, step: int = 10) -> dict[str, float]:
@@ -40,7 +40,7 @@ def test_the_batch_is_as_large_as_the_budget_and_a_power_of_two(monkeypatch):
 
 
 def test_an_evaluation_that_runs_out_of_memory_is_done_with_less(run_trial, monkeypatch):
-    real, tried = loop.evaluate, []
+    real, tried = evaluator.evaluate, []
 
     def small(model, task, loader, **rest):
         tried.append(max(map(len, loader._make_batch.chunks)))
@@ -49,7 +49,7 @@ def test_an_evaluation_that_runs_out_of_memory_is_done_with_less(run_trial, monk
         return real(model, task, loader, **rest)
 
     expected = run_trial(folder="expected")
-    monkeypatch.setattr(loop, "evaluate", small)
+    monkeypatch.setattr(evaluator, "evaluate", small)
     run = run_trial()
     assert tried[:4] == [359, 359, 256, 128]
     assert run.evals["value"].to_list() == pytest.approx(expected.evals["value"].to_list(), rel=1e-5)
@@ -100,7 +100,7 @@ def test_a_sample_that_misleads_is_told(run_trial, monkeypatch, capfd):
     validation = first.config.data.build().load("val")
     right = first.model(20 if 20 in first.best_steps else None)(validation.inputs).argmax(-1) == validation.targets
     easiest["seen"] = torch.argsort(right.int(), stable=True)[-100:].sort().values
-    monkeypatch.setattr(loop, "sample_of", chosen)
+    monkeypatch.setattr(evaluator, "sample_of", chosen)
     run_trial("optimizer=adam", "lr=0.01", "max_steps=20", "eval_examples=100")
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "eval_examples" in line]
     assert "more than chance explains" in line

@@ -13,7 +13,7 @@ from plain_loop import plain_run
 from playbook.errors import CrashError
 from playbook.loggers.base import RunLogger
 from playbook.models import MLP
-from playbook.training import loop, train
+from playbook.training import evaluator, train
 
 NUM_VALIDATION = 359
 
@@ -51,14 +51,14 @@ def test_a_result_without_numbers_is_still_json(run_trial):
 
 def test_an_evaluation_that_is_not_finite_is_divergence_too(run_trial, monkeypatch):
     # The loss of every step is finite, that of the second evaluation is not.
-    real, evaluations = loop.evaluate, iter(range(100))
+    real, evaluations = evaluator.evaluate, iter(range(100))
 
     def overflowing(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         is_second = loader.num_examples == NUM_VALIDATION and next(evaluations) == 1
         return metrics | {"loss": float("inf")} if is_second else metrics
 
-    monkeypatch.setattr(loop, "evaluate", overflowing)
+    monkeypatch.setattr(evaluator, "evaluate", overflowing)
     run = run_trial("max_steps=10", "eval_every=4", "model.width=8")
     result = run.result
     assert (result.status, result.reason, result.reason_step, result.steps) == ("infeasible", "diverged", 4, 4)
@@ -165,14 +165,14 @@ def test_what_would_end_the_loop_in_silence_is_a_crash(trial_config, tmp_path, m
 
 
 def test_a_last_evaluation_that_stops_the_loop_does_not_make_the_trial_complete(trial_config, tmp_path, monkeypatch):
-    evaluate = loop.TrialLoop._evaluate
+    evaluate = evaluator.Evaluator.evaluate
 
-    def stopping(self):
-        if self.step == 10:
+    def stopping(self, model, precision, step):
+        if step == 10:
             raise StopIteration
-        return evaluate(self)
+        return evaluate(self, model, precision, step)
 
-    monkeypatch.setattr(loop.TrialLoop, "_evaluate", stopping)
+    monkeypatch.setattr(evaluator.Evaluator, "evaluate", stopping)
     with pytest.raises(CrashError, match="StopIteration was raised in step 10: "):
         train(trial_config("model.width=8"), verbose=False)
     assert not (tmp_path / "run" / "result.json").exists()

@@ -44,7 +44,7 @@ def test_the_same_command_again_trains_nothing(trial_config, tmp_path, capsys):
     assert snapshot(tmp_path / "run") == before
     said = capsys.readouterr().out
     assert "complete" in said
-    assert f"{first.objective:.4g} at step {first.best_step}" in said
+    assert f"{first.objective:.4g} ± {first.objective_se:.2g} at step {first.best_step}" in said
 
 
 def test_a_finished_run_of_another_config_is_refused_with_the_difference(trial_config, tmp_path):

@@ -13,6 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from torch.utils.data import DataLoader
 
 import playbook
 from playbook.run_files import EVALS, STEPS, read_table
-from playbook.training import build, loop, resume, train
+from playbook.training import build, evaluator, resume, train
 from playbook.training.checkpoints import step_of
+from playbook.training.evaluator import Evaluator
 from playbook.training.loop import TrialLoop
 from playbook.training.progress import TrialProgress
 
@@ -144,7 +146,7 @@ def test_plain_resume_at_a_validation_step_skips_that_validation(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 10, 20])
-@pytest.mark.parametrize("moment", ["_evaluate", "_save_to_resume", "after"])
+@pytest.mark.parametrize("moment", ["evaluate", "_save_to_resume", "after"])
 def test_no_evaluation_is_skipped_or_repeated(trial_config, tmp_path, uninterrupted, step, moment):
     """Ours saves when the evaluation is over: killed before that, the run goes back and evaluates again; killed after
     it, step 0 included, the evaluation is not made a second time.
@@ -154,7 +156,8 @@ def test_no_evaluation_is_skipped_or_repeated(trial_config, tmp_path, uninterrup
         kill(config, TrialProgress, "evaluated", lambda *_: newest_commit(folder) == step)  # the commit's last act
         assert newest_commit(folder) == step
     else:
-        kill(config, TrialLoop, moment, lambda module: module.step == step)
+        owner = Evaluator if moment == "evaluate" else TrialLoop
+        kill(config, owner, moment, lambda owner, *given: (given[-1] if given else owner.step) == step)
         assert list((folder / "checkpoints").glob("resume_*")) == [] if step == 0 else newest_commit(folder) == step - 5
     train(config, verbose=False)
     assert evaluated(folder) == EVAL_STEPS
@@ -204,13 +207,13 @@ def test_plain_save_last_is_stale_when_nothing_improves(tmp_path):
 @pytest.mark.parametrize("keep_best", [0, 1])
 def test_every_commit_can_be_resumed_also_when_nothing_improves(trial_config, tmp_path, monkeypatch, keep_best):
     config, folder = trial_config(*TRIAL, f"keep_best={keep_best}"), tmp_path / "run"
-    errors, real = iter([0.1, 0.2, 0.3, 0.4, 0.5]), loop.evaluate
+    errors, real = iter([0.1, 0.2, 0.3, 0.4, 0.5]), evaluator.evaluate
 
     def worse_each_time(model, task, loader, **rest):
         metrics = real(model, task, loader, **rest)
         return metrics | {"error": next(errors)} if loader.num_examples == NUM_VALIDATION else metrics
 
-    monkeypatch.setattr(loop, "evaluate", worse_each_time)
+    monkeypatch.setattr(evaluator, "evaluate", worse_each_time)
     for step in (6, 11, 16):
         kill_at(config, step)
         assert newest_commit(folder) == step - 1
@@ -260,7 +263,7 @@ def test_plain_validation_counts_batches_and_not_steps():
 def test_everything_is_counted_in_optimizer_steps(trial_config, tmp_path, monkeypatch):
     """Counted where they happen: an evaluation of step k finds that the optimizer did k updates, a kill or not."""
     updates, seen = [0], []
-    real_evaluate = TrialLoop._evaluate
+    real_evaluate = Evaluator.evaluate
     overrides = (*TRIAL, "warmup_steps=3", "optimizer=adam", "lr=0.01")
     config, folder = trial_config(*overrides), tmp_path / "run"
     optimizer_class = type(config.optimizer.build(params=[torch.nn.Parameter(torch.zeros(1))], lr=0.1))
@@ -270,13 +273,13 @@ def test_everything_is_counted_in_optimizer_steps(trial_config, tmp_path, monkey
         updates[0] += 1
         return step_once(self, *arguments, **named)
 
-    def noted(self):
-        seen.append((self.step, updates[0]))
-        return real_evaluate(self)
+    def noted(self, model, precision, step):
+        seen.append((step, updates[0]))
+        return real_evaluate(self, model, precision, step)
 
     monkeypatch.setattr(build, "_check_optimizer", lambda *_: None)  # which takes a step too
     monkeypatch.setattr(optimizer_class, "step", counted)
-    monkeypatch.setattr(TrialLoop, "_evaluate", noted)
+    monkeypatch.setattr(Evaluator, "evaluate", noted)
     kill_at(config, 12)
     assert seen == [(0, 0), (5, 5), (10, 10)]
     updates[0] = 10  # those of the last commit; two more were lost
@@ -366,8 +369,13 @@ def test_plain_moved_folder_forgets_the_best(tmp_path):
 
 def test_a_moved_run_goes_on_and_keeps_its_best(trial_config, tmp_path, monkeypatch):
     errors = dict(zip(EVAL_STEPS, [0.5, 0.1, 0.2, 0.6, 0.7], strict=True))
-    real = TrialLoop._evaluate
-    monkeypatch.setattr(TrialLoop, "_evaluate", lambda self: real(self) | {"val/error": errors[self.step]})
+    real = Evaluator.evaluate
+
+    def scripted(self, model, precision, step):
+        found = real(self, model, precision, step)
+        return replace(found, metrics=found.metrics | {"val/error": errors[step]})
+
+    monkeypatch.setattr(Evaluator, "evaluate", scripted)
     train(trial_config(*TRIAL, folder="uninterrupted"), verbose=False)
     kill_at(trial_config(*TRIAL), 12)
     shutil.move(tmp_path / "run", tmp_path / "moved")

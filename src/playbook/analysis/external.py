@@ -7,7 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from playbook.analysis.metrics import words
 from playbook.analysis.rejudge import from_curves
+from playbook.analysis.standard_error import of_share
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.errors import InputError
 from playbook.study.design import ONLY_ARM, Objective
@@ -24,6 +26,8 @@ RECORD: dict[str, pl.DataType] = {
     "best_step": pl.Int64(),
     "final_objective": pl.Float64(),
     "seed": pl.Int64(),
+    "objective_se": pl.Float64(),
+    "n_examples": pl.Int64(),
 }
 """The columns that are about the trial; every other one is a hyperparameter."""
 NOT_SEARCHED = (*RECORD, "steps", "seconds", "reason", NAME)
@@ -31,6 +35,8 @@ STATUSES = ("complete", "infeasible", "crashed")
 DECADES = 2
 """A positive range that spans so many is even on a log scale."""
 FEW_VALUES = 12
+SHARES = frozenset({"error", "err", "errors", "accuracy", "acc"})
+"""Words of a metric that is a share of the examples, if it lies between 0 and 1."""
 
 
 def from_frames(
@@ -38,13 +44,16 @@ def from_frames(
     curves: pl.DataFrame | None,
     space: Mapping[str, Dimension] | None,
     objective: Objective,
+    n_examples: int | None = None,
 ) -> Tables:
     """The tables of `trials` (at least `trial` and the hyperparameters; `objective`, or `curves` of its metric).
 
     Without `objective` in `trials`, it is the best value of each curve; a trial whose curve ends in a number that is
     not finite is infeasible, and so is one whose objective is not. Without a `space` the observed range stands in: on
     a log scale where it is positive and spans two decades, and a list where there are few values. Trials may have any
-    names: those that are no whole numbers are numbered in order, and `trial_name` keeps them.
+    names: those that are no whole numbers are numbered in order, and `trial_name` keeps them. `n_examples` is on how
+    many each objective was measured where its row does not say; of an error or an accuracy the standard error follows
+    from it.
 
     Raises:
         InputError: a column is missing or cannot be read, or a trial is there twice.
@@ -53,7 +62,7 @@ def from_frames(
         raise InputError(f"trials: the column trial is missing; there are {', '.join(trials.columns) or 'none'}")
     trials, names = _numbered(trials)
     measured = None if curves is None else _curves(curves, names)
-    table = _record(trials, measured, objective)
+    table = _with_errors(_record(trials, measured, objective), objective, n_examples)
     keys = [column for column in table.columns if column not in NOT_SEARCHED]
     if space is not None:
         if missing := [key for key in space if key not in table.columns]:
@@ -122,6 +131,28 @@ def _record(trials: pl.DataFrame, curves: pl.DataFrame | None, objective: Object
     absent = [pl.lit(None, kind).alias(name) for name, kind in RECORD.items() if name not in table.columns]
     table = table.with_columns(absent)
     return table.select(*RECORD, *(column for column in table.columns if column not in RECORD))
+
+
+def _with_errors(table: pl.DataFrame, objective: Objective, n_examples: int | None) -> pl.DataFrame:
+    """The trials with the standard errors that are known.
+
+    Raises:
+        InputError: one cannot be, or a number of examples cannot.
+    """
+    given, counts = table["objective_se"], table["n_examples"]
+    if len(wrong := given.filter(~(given.is_finite() & (given >= 0)))):
+        raise InputError(f"trials: objective_se {wrong[0]:g}; a standard error is a finite number from 0 on, or empty")
+    if len(wrong := counts.filter(counts < 1)):
+        raise InputError(f"trials: n_examples {wrong[0]}; a number of examples is at least 1, or empty")
+    if n_examples is not None and n_examples < 1:
+        raise InputError(f"objective.n_examples={n_examples}: a number of examples is at least 1")
+    table = table.with_columns(pl.col("n_examples").fill_null(pl.lit(n_examples, pl.Int64)))
+    values = table["objective"].drop_nulls()
+    if SHARES.isdisjoint(words(objective.metric)) or not values.is_between(0, 1).all():
+        return table
+    rows = table.select("objective", "n_examples").iter_rows()
+    known = [None if share is None or n is None else of_share(share, n) for share, n in rows]
+    return table.with_columns(given.fill_null(pl.Series(known, dtype=pl.Float64())))
 
 
 def _as_type(column: pl.Series, kind: pl.DataType, table: str) -> pl.Series:

@@ -21,7 +21,8 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
     """The tables with `metric` for the objective: its best value over the course of training, or its last one.
 
     A trial that was infeasible stays so, and one whose value is not finite becomes so. A trial without a curve of the
-    metric says nothing and counts as crashed. Chance is known as long as the objective's metric is the same.
+    metric says nothing and counts as crashed. Chance, and what each example had to say, are known as long as the
+    objective is the same; the standard error at that step, where there is a curve of it, `<metric>_se`.
 
     Raises:
         InputError: no trial has a curve of the metric.
@@ -31,7 +32,12 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
         raise InputError(f"objective.metric={metric}: no trial has a curve of it; there are {there}")
     objective = Objective(metric, mode)
     measured = from_curves(tables.curves, objective, by)
-    replaced = ("objective", "best_step", "final_objective")
+    replaced = ["objective", "best_step", "final_objective"]
+    errors = tables.curves.filter(pl.col("value").is_finite(), metric=f"{metric}_se")
+    if len(errors):
+        errors = errors.select("trial", best_step="step", objective_se="value")
+        measured = measured.join(errors, on=["trial", "best_step"], how="left", maintain_order="left")
+        replaced.append("objective_se")
     trials = tables.trials.drop(replaced, strict=False).join(measured, on="trial", how="left", maintain_order="left")
     ran = pl.col("status") == "complete"
     status = (
@@ -45,8 +51,11 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
     trials = trials.with_columns(
         pl.when(pl.col("status") == "complete").then(column).alias(column) for column in replaced
     ).select(*tables.trials.columns, *(column for column in replaced if column not in tables.trials.columns))
-    chance = tables.chance if objective == tables.objective else None
-    return replace(tables, trials=trials, objective=objective, chance=chance, judged_by=by)
+    if objective != tables.objective:
+        tables = replace(tables, chance=None, examples={})
+        unknown = () if len(errors) else ("objective_se", "n_examples")
+        trials = trials.with_columns(pl.lit(None, trials[name].dtype).alias(name) for name in unknown if name in trials)
+    return replace(tables, trials=trials, objective=objective, judged_by=by)
 
 
 def from_curves(curves: pl.DataFrame, objective: Objective, by: By = "best") -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 import polars as pl
 
-from playbook.analysis.examples import Examples
+from playbook.examples import Examples
 from playbook.study.design import Objective
 from playbook.study.load import StudyRecord
 from playbook.study.ranking import ranked
@@ -116,6 +116,7 @@ def tables_of(study: StudyRecord, metric: str | None = None) -> Tables:
         trials=trials,
         objective=design.objective,
         curves=curves.filter(wanted),
+        examples=study.examples,
         space=space,
         scientific=tuple(design.scientific),
         repeat=tuple(design.repeat),

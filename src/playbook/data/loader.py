@@ -87,6 +87,7 @@ class PassLoader:
     Of `world_size` ranks each takes every world_size-th batch, whole. Nothing is repeated to fill up, so that sums over
     ranks are exact (D6); and an example shares its batch with the same others as in a single process, so that what is
     summed is the same to the last bit. The last batch may be smaller than `batch_size`, the batch of *one* rank.
+    `begins` are the places in the pass at which the batches of this rank begin.
     What a data set draws is the same in every pass. Worker processes live for one pass: those of several loaders would
     wait beside one another.
     """
@@ -108,6 +109,7 @@ class PassLoader:
         indices = indices.to(self.device if split.in_memory else "cpu")
         chunks = torch.split(indices, batch_size)[rank::world_size] if len(indices) else ()
         self.num_examples = sum(map(len, chunks))
+        self.begins = range(rank * batch_size, len(indices), world_size * batch_size)
         self._num_batches = len(chunks)
         self._make_batch = _PassBatches(split, tuple(chunks), rank, world_size)
         self._num_workers = 0 if split.in_memory else num_workers

@@ -71,9 +71,14 @@ def sample_of(split: Split, size: int, seed: int) -> Tensor:
         return torch.arange(size)
     if (targets := labels_of(split)) is not None:
         return fixed_sample(targets, size, seed)
-    size = min(size, len(split))
+    return random_sample(len(split), size, seed)
+
+
+def random_sample(num_examples: int, size: int, seed: int) -> Tensor:
+    """Sorted indices (int64) of `size` examples, or all if there are fewer, whoever they are; the same for a seed."""
     # Not a permutation of all: a corpus has a hundred million windows.
-    return torch.from_numpy(np.sort(_choice(len(split), size, _random(fold_in(seed, Stream.SAMPLE)))))
+    chosen = _choice(num_examples, min(size, num_examples), _random(fold_in(seed, Stream.SAMPLE)))
+    return torch.from_numpy(np.sort(chosen))
 
 
 def labels_of(split: Split) -> Tensor | None:

@@ -28,6 +28,7 @@ class JudgedBy(BaseModel):
     metric: str | None
     mode: Literal["min", "max"] | None
     by: Literal["best", "final"]
+    n_examples: int | None
 
 
 class Settings(BaseModel):
@@ -62,15 +63,17 @@ def main(cfg: DictConfig) -> None:
             metric=metric,
             mode=mode,
             by=by,
+            n_examples=given.objective.n_examples,
             out_dir=given.out_dir,
             runs_here=_runs_here,
         )
         print(page)
         return
     assert given.study_dir is not None
-    for name, path in (("curves", given.curves), ("space", given.space)):
-        if path is not None:
-            raise InputError(f"{name}={path}: a study has its own; it goes with trials=<file>.csv")
+    own = {"curves": given.curves, "space": given.space, "objective.n_examples": given.objective.n_examples}
+    for name, value in own.items():
+        if value is not None:
+            raise InputError(f"{name}={value}: a study has its own; it goes with trials=<file>.csv")
     print(report(given.study_dir, metric=metric, mode=mode, by=by, out_dir=given.out_dir))
 
 

@@ -41,6 +41,7 @@ def external_report(
     metric: str | None = None,
     mode: Literal["min", "max"] | None = None,
     by: By = "best",
+    n_examples: int | None = None,
     out_dir: str | Path | None = None,
     runs_here: Callable[[Sequence[str]], bool] = lambda overrides: False,
     console: Console | None = None,
@@ -49,8 +50,9 @@ def external_report(
 
     `trials` is a CSV file with `trial`, the hyperparameters, and `objective` or curves, `curves` one with
     `trial,step,metric,value`, and `space` a YAML file `name: {min, max, scale}` or `name: [choices]`. `metric` names
-    the objective, `mode` says whether less or more of it is better where its name does not. `out_dir` is `report`
-    beside the trials unless it is given. `runs_here` says whether overrides are those of a trial of this template.
+    the objective, `mode` says whether less or more of it is better where its name does not, `n_examples` on how many
+    examples it was measured where no column does. `out_dir` is `report` beside the trials unless it is given.
+    `runs_here` says whether overrides are those of a trial of this template.
 
     Raises:
         InputError: a file is missing, cannot be read, or lacks what is needed; or `out_dir` cannot be written.
@@ -63,7 +65,7 @@ def external_report(
     if metric is None and mode is None:
         raise InputError("objective.mode: is less of the objective better, or more? add objective.mode=min or max")
     objective = Objective(metric or UNNAMED, mode or direction(metric or UNNAMED))
-    tables = external_tables(files["trials"], files.get("curves"), files.get("space"), objective, by)
+    tables = external_tables(files["trials"], files.get("curves"), files.get("space"), objective, by, n_examples)
     folder = files["trials"].parent / REPORT if out_dir is None else Path(out_dir)
     contents = external_contents(tables, name_of(files["trials"]), folder, runs_here)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files.values()))
@@ -73,7 +75,12 @@ def external_report(
 
 
 def external_tables(
-    trials: Path, curves: Path | None, space: Path | None, objective: Objective, by: By = "best"
+    trials: Path,
+    curves: Path | None,
+    space: Path | None,
+    objective: Objective,
+    by: By = "best",
+    n_examples: int | None = None,
 ) -> Tables:
     """The tables of the files.
 
@@ -81,7 +88,8 @@ def external_tables(
         InputError: a file cannot be read, or lacks what is needed.
     """
     evaluations = None if curves is None else _csv(curves, "curves")
-    tables = from_frames(_csv(trials, "trials"), evaluations, None if space is None else _space(space), objective)
+    dimensions = None if space is None else _space(space)
+    tables = from_frames(_csv(trials, "trials"), evaluations, dimensions, objective, n_examples)
     return rejudge(tables, objective.metric, objective.mode, by=by) if by != "best" else tables
 
 

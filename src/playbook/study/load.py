@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
 from playbook.errors import InputError, one_line
-from playbook.run_files import EVALS, STEPS, TABLES, read_table
+from playbook.examples import Examples, ExamplesOfTrials, read_examples
+from playbook.run_files import EVALS, EXAMPLES, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.refusals import refuse_foreign_trials, refuse_other_objective
 from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
+
+T = TypeVar("T")
 
 
 def load_record(path: str | Path) -> StudyRecord:
@@ -75,6 +79,8 @@ class StudyRecord:
             "objective": of_result("objective", pl.Float64()),
             "best_step": of_result("best_step", pl.Int64()),
             "seed": pl.Series(seeds, dtype=pl.Int64()),
+            "objective_se": of_result("objective_se", pl.Float64()),
+            "n_examples": of_result("n_examples", pl.Int64()),
             "final_objective": of_result("final_objective", pl.Float64()),
             "steps": of_result("steps", pl.Int64()),
             "seconds": of_result("seconds", pl.Float64()),
@@ -110,10 +116,23 @@ class StudyRecord:
         """
         return self._table(trial, STEPS)
 
+    @cached_property
+    def examples(self) -> ExamplesOfTrials:
+        """What each validation example had to say, of the trials that have ended; each is read when it is asked for."""
+        marks = {each.trial.number: (each.result and each.result.tables) or {} for each in self.outcomes}
+
+        def read(trial: int) -> Examples | None:
+            return self._read(trial, lambda folder: read_examples(folder, marks[trial].get(EXAMPLES)))
+
+        return ExamplesOfTrials({trial: self.folder(trial) for trial in marks}, read)
+
     def _table(self, trial: int, name: str) -> pl.DataFrame:
+        return self._read(trial, lambda folder: read_table(folder, name))
+
+    def _read(self, trial: int, read: Callable[[Path], T]) -> T:
         folder = self.folder(trial)
         try:
-            return read_table(folder, name)
+            return read(folder)
         except (OSError, InputError) as error:
             said = one_line(error).partition("; put the file back")[0]
             raise InputError(f"{said}; remove {folder} to have the trial run again") from None

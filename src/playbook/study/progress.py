@@ -22,7 +22,7 @@ from playbook.study.design import Trial
 from playbook.study.ledger import Ledger
 from playbook.study.overrides import shell_line, trial_overrides
 from playbook.study.study_files import TRIALS
-from playbook.text import number
+from playbook.text import number, with_error
 
 POLL_SECONDS = 0.5
 WRITE_SECONDS = 3.0
@@ -155,8 +155,9 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
     best = ledger.best
     if best is not None and best.result is not None:
         table = Table.grid(padding=(0, 2, 0, 0))
+        value = with_error(best.result.objective, best.result.objective_se)
         step = f" at step {best.result.best_step}" if best.result.steps else ""  # a job of another app has none
-        table.add_row("best", f"{design.objective.metric} {number(best.result.objective)}{step}")
+        table.add_row("best", f"{design.objective.metric} {value}{step}")
         table.add_row("trial", str(folder / best.trial.folder))
         lines.append(table)
         again = "again  " + shell_line("python", program, *trial_overrides(design, best.trial.settings))

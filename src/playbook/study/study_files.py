@@ -35,7 +35,7 @@ STUDY = "study.yaml"
 TRIALS = "trials.csv"
 DATABASE = "optuna.db"
 _RESULT = TypeAdapter(Result)
-TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed")
+TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed", "objective_se", "n_examples")
 
 
 @dataclass(frozen=True)
@@ -262,6 +262,8 @@ def trials_text(design: Design, ended: Iterable[Outcome]) -> str:
             result.objective if result else None,
             result.best_step if result else None,
             seed,
+            result.objective_se if result else None,
+            result.n_examples if result else None,
         )
         settings = each.trial.settings
         writer.writerow(
@@ -275,9 +277,11 @@ def read_trials(folder: Path) -> pl.DataFrame:
     """`trials.csv`; the hyperparameters are texts, since a column may hold values of several types."""
     path = folder / TRIALS
     known = {"trial": pl.Int64, "objective": pl.Float64, "best_step": pl.Int64, "seed": pl.Int64}
+    later = {"objective_se": pl.Float64, "n_examples": pl.Int64}  # which files of before do not have
     try:
         table = pl.read_csv(path, infer_schema=False)
-        return table.with_columns(pl.col(name).cast(kind) for name, kind in known.items())
+        table = table.with_columns(pl.lit(None, pl.String).alias(name) for name in later if name not in table.columns)
+        return table.with_columns(pl.col(name).cast(kind) for name, kind in (known | later).items())
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} cannot be read as a table of trials ({one_line(error)})") from None
 

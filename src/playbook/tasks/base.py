@@ -86,7 +86,7 @@ class Task(nn.Module):
 
     @abstractmethod
     def own_metrics(self) -> Metric:
-        """A fresh metric of `update(outputs, targets)` whose `compute()` is a dict of numbers, by name.
+        """A fresh metric of `update(outputs, targets)` (see `judged`) whose `compute()` is a dict of numbers, by name.
 
         Among them is what the objective of the config minimises: `error`, unless it says otherwise. `loss` should be
         `self.loss` over all examples.
@@ -125,11 +125,19 @@ class Task(nn.Module):
         """The same where `chance` does not say it: targets are not labels, or come only with the batches."""
         return {}
 
-    def example_values(self, metric: str, outputs: Tree, targets: Tree) -> Tensor | tuple[Tensor, Tensor] | None:
-        """The noise of one example: values (n,) of which `metric` is the mean over examples, or values and weights.
+    def judged(self, outputs: Tree, targets: Tree) -> Tree:
+        """What `own_metrics` and `example_values` are given in place of the outputs, which it is by default.
 
-        From them an evaluation records the standard error of the objective, `val/<metric>_se`. None, the default, where
-        that metric is no such mean: nothing is recorded.
+        Override it where both begin with the same work that takes long: it is done once.
+        """
+        return outputs
+
+    def example_values(self, metric: str, outputs: Tree, targets: Tree) -> Tensor | tuple[Tensor, Tensor] | None:
+        """What each example has to say: values (n,) of which `metric` is the mean over examples, or values and weights.
+
+        `metric` may also be a function that grows with the mean. From them an evaluation records the standard error of
+        the objective, `val/<metric>_se`, and the values themselves, which makes comparisons of trials paired: a bit an
+        example where they are truth values. None, the default, where that metric is no such mean: nothing is recorded.
         """
         return None
 
@@ -159,20 +167,23 @@ class TaskMetrics(nn.Module):
         self._noise = StandardError() if objective is not None else None
         self._objective = objective or ""
         self._predict: Callable[[Tree], Tree] = task.predict
+        self._judged = task.judged
         self._example_values = task.example_values
         self._standard_error = task.standard_error
 
-    def update(self, outputs: Tree, targets: Tree) -> None:
-        """Take in a batch, from whichever device it is on."""
+    def update(self, outputs: Tree, targets: Tree) -> tuple[Tensor, Tensor | None] | None:
+        """Take in a batch, from whichever device it is on; what its examples have to say, and their weights."""
         device = self._own.device
-        moved, targets = to_device(outputs, device), to_device(targets, device)
-        self._own.update(moved, targets)
+        targets = to_device(targets, device)
+        judged = self._judged(to_device(outputs, device), targets)
+        self._own.update(judged, targets)
         if len(self._more):
             self._more.update(to_device(self._predict(outputs), device), targets)
-        if self._noise is not None:
-            values = self._example_values(self._objective, moved, targets)
-            if values is not None:
-                self._noise.update(*(values if isinstance(values, tuple) else (values, None)))
+        if self._noise is None or (given := self._example_values(self._objective, judged, targets)) is None:
+            return None
+        values, weights = given if isinstance(given, tuple) else (given, None)
+        self._noise.update(values, weights)
+        return values, weights
 
     def compute(self) -> dict[str, Any]:
         """The value of each, by name, of everything that was seen on all ranks.

@@ -64,10 +64,12 @@ class Classification(Task):
     def example_values(self, metric: str, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Of `error` and `accuracy` missed or not, of `loss` the loss, of each example: the mean over its positions."""
         if metric == "loss":
-            return F.cross_entropy(outputs.double(), targets, reduction="none").reshape(len(targets), -1).mean(1)
-        if metric in ("error", "accuracy"):
-            return (outputs.argmax(1) != targets).double().reshape(len(targets), -1).mean(1)
-        return None
+            each = F.cross_entropy(outputs.double(), targets, reduction="none")
+        elif metric in ("error", "accuracy"):
+            each = (outputs.argmax(1) == targets) == (metric == "accuracy")
+        else:
+            return None
+        return each if each.ndim == 1 else each.double().flatten(1).mean(1)
 
     def describe(self, outputs: Tensor, targets: Tensor) -> list[tuple[str, str, Any]]:
         scores, labels = self.predict(outputs).float().cpu().max(1)

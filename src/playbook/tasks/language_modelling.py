@@ -85,12 +85,16 @@ class LanguageModelling(Task):
     def own_metrics(self) -> Metric:
         return LanguageModellingMetrics(self.bytes_per_token)
 
-    def example_values(self, metric: str, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The mean loss of each sequence, weighted with its tokens, of which all metrics are functions."""
-        if metric not in numbers_of(0.0, self.bytes_per_token):
-            return None
-        losses, counts = sums_of_losses(outputs, targets)
-        return losses / counts.clamp(min=1), counts
+    def judged(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each sequence the sum of its tokens' losses, and how many count: of these all metrics are functions."""
+        return sums_of_losses(outputs, targets)
+
+    def example_values(
+        self, metric: str, outputs: tuple[Tensor, Tensor], targets: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """The mean loss of each sequence, weighted with its tokens; outputs are what `judged` gives."""
+        losses, counts = outputs
+        return (losses / counts.clamp(min=1), counts) if metric in numbers_of(0.0, self.bytes_per_token) else None
 
     def standard_error(self, metric: str, mean: float, se: float) -> float:
         if metric == "perplexity":
@@ -128,9 +132,9 @@ class LanguageModellingMetrics(Metric):
         self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Outputs (n, length, vocab_size), targets int64 (n, length), −100 where they do not count."""
-        losses, counts = sums_of_losses(outputs, targets)
+    def update(self, outputs: tuple[Tensor, Tensor], targets: Tensor) -> None:
+        """The losses and the counts of sequences, each (n,)."""
+        losses, counts = outputs
         self.loss_sum += losses.sum()
         self.tokens += counts.sum()
 

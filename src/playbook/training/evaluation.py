@@ -16,6 +16,7 @@ from torch import nn
 from playbook.batch import Batch, Tree
 from playbook.data import PassLoader
 from playbook.tasks import Task
+from playbook.training.example_values import ExampleValues
 
 MOST_ERRORS = 3
 """Standard errors of a difference that chance does not explain: it would once in four hundred trials."""
@@ -26,22 +27,33 @@ TRAINING_METRICS = {"error": "train/error", "loss": "train/eval_loss"}
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, task: Task, loader: PassLoader, *, precision: Precision, objective: str | None = None
+    model: nn.Module,
+    task: Task,
+    loader: PassLoader,
+    *,
+    precision: Precision,
+    objective: str | None = None,
+    examples: ExampleValues | None = None,
 ) -> dict[str, float]:
     """The metrics of `task` over the examples of `loader`, with the model in evaluation mode.
 
     The loaders of several ranks hold different batches; their sums are added, so that each rank returns the metrics
     of all examples. `precision` is the run's arithmetic. The model's mode is left as it was. The standard error of the
-    metric `objective` is `<objective>_se`, where the task knows the noise of one example.
+    metric `objective` is `<objective>_se`, where the task knows the noise of one example; then `examples` collects what
+    each of them had to say about it.
     """
     # Sums are in float64, which Apple's GPUs do not have.
     judge = torch.device("cpu") if loader.device.type == "mps" else loader.device
     metrics = task.metrics(objective).to(judge)
+    if examples is not None:
+        examples.begin(judge)
     with evaluating(model):
-        for batch in loader:
+        for begin, batch in zip(loader.begins, loader, strict=True):
             with precision.forward_context():
                 outputs = task.outputs(model, precision.convert_input(batch.inputs))
-            metrics.update(outputs, task.targets(batch))
+            said = metrics.update(outputs, task.targets(batch))
+            if examples is not None and said is not None:
+                examples.add(begin, *said)
     return _flat(metrics.compute())
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from playbook.batch import Tree
 from playbook.config import Config, load_config, read_config
 from playbook.errors import InputError
+from playbook.examples import Examples, examples_of_run
 from playbook.run_files import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
 from playbook.tasks import Task
 from playbook.training.averaging import AVERAGED, AVERAGED_WEIGHTS
@@ -57,6 +58,11 @@ class Run:
     def predictions(self) -> pl.DataFrame:
         """A row an example of the fixed validation sample, an evaluation."""
         return read_table(self.path, PREDICTIONS)
+
+    @property
+    def examples(self) -> Examples | None:
+        """What each validation example had to say about the objective, at each evaluation; None where it is no mean."""
+        return examples_of_run(self.path)
 
     @property
     def result(self) -> Result | None:

@@ -15,8 +15,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, NoReturn
@@ -25,22 +24,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from playbook.batch import Batch, split
-from playbook.data import PassLoader, Split, StepLoader
-from playbook.data.stratify import SKEW_LIMIT, labels_of, sample_of, skew
+from playbook.batch import Batch
+from playbook.data import StepLoader
 from playbook.errors import CrashError
+from playbook.examples import ExampleRecord
 from playbook.optim import evaluation_weights, learning_rate
 from playbook.randomness import Stream, fold_in
-from playbook.run_files import CHECKPOINTS, EVALS, PREDICTIONS, STEPS, TABLES, Result, Table
+from playbook.run_files import CHECKPOINTS, EVALS, EXAMPLES, PREDICTIONS, STEPS, TABLES, Result, Table
 from playbook.training import result
-from playbook.training.averaging import AVERAGED, AVERAGED_WEIGHTS, AveragedWeights
+from playbook.training.averaging import AVERAGED_WEIGHTS, AveragedWeights
 from playbook.training.build import TrialSetup
 from playbook.training.checkpoints import best_path, keep, resume_path
 from playbook.training.compilation import compile_training, uncompiled
 from playbook.training.distributed import any_of, average_running_statistics
-from playbook.training.evaluation import TRAINING_METRICS, evaluate, evaluating, warn_of_the_sample
+from playbook.training.evaluator import Evaluator
 from playbook.training.lightning_adapter import LeanModule, WholeRun, averaged_weights, fit, make_trainer
-from playbook.training.memory import is_out_of_memory
 from playbook.training.micro_batches import warn_of_batch_norm, weighted_loss
 from playbook.training.num_workers import num_workers_for
 from playbook.training.progress import TrialProgress
@@ -50,8 +48,6 @@ from playbook.training.step_buffer import StepBuffer
 
 SETTLE_EVERY = 50
 """Steps between two looks at the buffered losses: the longest that a diverged trial goes on."""
-KEPT_EXAMPLES = 64
-"""Validation examples whose predictions are kept at every evaluation (D2)."""
 
 
 class TrialLoop(LeanModule):
@@ -71,6 +67,8 @@ class TrialLoop(LeanModule):
         self._interrupts = interrupts
         self._folder = Path(config.output_dir)
         self._tables = {name: Table(self._folder, name, state.tables.get(name)) for name in TABLES}
+        self._examples = ExampleRecord(self._folder, mark=state.tables.get(EXAMPLES))
+        self._evaluator = Evaluator(setup)
         self._optimizer = setup.optimizer
         # A group with a learning rate of its own keeps its share of the base rate (layer-wise rates, muP).
         self._lr_ratios = [group["lr"] / config.lr for group in setup.optimizer.param_groups]
@@ -90,7 +88,6 @@ class TrialLoop(LeanModule):
         )
         if self._rank.is_first and config.trainer.micro_batch_size is not None:
             warn_of_batch_norm(setup.model, config.trainer.micro_batch_size)
-        self._prepare_evaluation()
         if config.trainer.compile:
             compile_training(setup.model)
 
@@ -134,9 +131,9 @@ class TrialLoop(LeanModule):
             )
         if self._state.objectives[-1][0] < config.total_steps:
             self._refuse_stop_iteration()
-        validation = self._setup.validation
-        batches = PassLoader(validation, batch_size=self._eval_batch_size, device=self._setup.device)
-        return result.complete(config, self._state, self.task, validation, batches)
+        evaluator, validation = self._evaluator, self._setup.validation
+        batches = evaluator.whole_validation_split()
+        return result.complete(config, self._state, self.task, validation, batches, evaluator.num_judged)
 
     # What Lightning asks for, and what it calls, in the order of its calls.
 
@@ -161,8 +158,8 @@ class TrialLoop(LeanModule):
                 device=setup.device,
             )
 
-        self._num_workers = num_workers_for(setup.source, loader(0), self._rank)
-        self._loader = loader(self._num_workers)
+        num_workers = self._evaluator.num_workers = num_workers_for(setup.source, loader(0), self._rank)
+        self._loader = loader(num_workers)
         return WholeRun(self._loader, config.total_steps)
 
     def on_train_start(self) -> None:
@@ -298,12 +295,12 @@ class TrialLoop(LeanModule):
             averaged_weights(self.trainer, self),
             evaluation_weights(self._optimizer),
         ):
-            metrics, predictions = self._fitting(self._evaluate), self._predict()
+            precision = self.trainer.precision_plugin
+            found = self._evaluator.evaluate(self.model, precision, state.step)
             if self._average is not None:
-                with self._average.in_the_model(self.task, self._whole_sample(), self.trainer.precision_plugin):
-                    metrics |= self._fitting(self._evaluate_average)
-                    if config.objective.metric.startswith(f"{AVERAGED}/"):
-                        predictions = self._predict()
+                with self._average.in_the_model(self.task, self._evaluator.whole_training_sample(), precision):
+                    found |= self._evaluator.evaluate_average(self.model, precision, state.step)
+            metrics = found.metrics
             decisive = (config.objective.metric, "val/loss", "train/eval_loss")
             finite = all(math.isfinite(metrics[name]) for name in decisive if name in metrics)
             state.metrics = metrics
@@ -315,8 +312,11 @@ class TrialLoop(LeanModule):
                     state.standard_errors[state.step] = se
             self._write_steps()
             self._append(EVALS, ((state.step, name, value) for name, value in metrics.items()))
-            self._append(PREDICTIONS, predictions)
-            self._setup.logger.log_evaluation(state.step, metrics, predictions)
+            self._append(PREDICTIONS, found.predictions)
+            if found.examples is not None and self._rank.is_first:
+                self._examples.append(state.step, *found.examples)
+                state.tables[EXAMPLES] = self._examples.mark
+            self._setup.logger.log_evaluation(state.step, metrics, found.predictions)
             if finite and state.step in self._best_steps():
                 path = best_path(self._folder / CHECKPOINTS, state.step)
                 self.trainer.save_checkpoint(path, weights_only=True)
@@ -359,102 +359,6 @@ class TrialLoop(LeanModule):
         """Spent on the trial so far, those before an interruption included."""
         return perf_counter() - self._began
 
-    # The evaluation.
-
-    def _prepare_evaluation(self) -> None:
-        """What it looks at: the validation split, a fixed sample of the training split, some examples one by one.
-
-        Which examples these are belongs to the data, not to the trial: trials are compared on the same ones.
-        """
-        setup = self._setup
-        sample = sample_of(setup.train, self.task.training_sample, seed=0)
-        training, validation = labels_of(setup.train), labels_of(setup.validation)
-        if self._rank.is_first:
-            for caveat in setup.source.caveats():
-                _warn(caveat)
-            if training is not None and validation is not None:
-                _warn_of_skew("the fixed training sample", skew(training[sample], training))
-                _warn_of_skew("the validation split", skew(validation, training))
-        self._kept = sample_of(setup.validation, KEPT_EXAMPLES, seed=0)
-        (self._kept_examples,) = PassLoader(
-            setup.validation, batch_size=KEPT_EXAMPLES, indices=self._kept, device=setup.device
-        )
-        self._eval_batch_size, self._training_sample, self._validation_sample = setup.eval_batch_size, sample, None
-        size = self._config.eval_examples
-        if size is not None and size < len(setup.validation):
-            self._validation_sample = sample_of(setup.validation, size, seed=0)
-            if self._rank.is_first and validation is not None:
-                _warn_of_skew(
-                    "the fixed validation sample", skew(validation[self._validation_sample], validation), "whole"
-                )
-
-    def _fitting(self, evaluation: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Again with half of the batch, where memory runs out and its size is ours to choose."""
-        while True:
-            try:
-                return evaluation()
-            except (RuntimeError, MemoryError) as error:
-                ours = self._config.eval_batch_size == "auto" and self._rank.world_size == 1
-                if not (ours and self._eval_batch_size > 1 and is_out_of_memory(error)):
-                    raise
-            self._eval_batch_size //= 2
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    def _evaluate(self) -> dict[str, float]:
-        setup, (part, _, name) = self._setup, self._config.objective.metric.partition("/")
-        objective = name if part == "val" else None
-        validation = self._judge(setup.validation, self._validation_sample, objective)
-        training = self._judge(setup.train, self._training_sample)
-        sizes_said = self.step > 0  # how many examples a class has does not change
-        metrics = {f"val/{n}": v for n, v in validation.items() if not (sizes_said and n.startswith("examples/"))}
-        metrics |= {of_training: training[n] for n, of_training in TRAINING_METRICS.items() if n in training}
-        if self._validation_sample is not None and objective is not None and self.step == self._config.total_steps:
-            whole = self._judge(setup.validation, None, objective)
-            metrics |= {f"val_full/{n}": whole[n] for n in (objective, f"{objective}_se") if n in whole}
-            if self._rank.is_first:
-                share = len(self._validation_sample) / len(setup.validation)
-                warn_of_the_sample(self._config.objective.metric, metrics, share)
-        return metrics
-
-    def _judge(self, examples: Split, indices: Tensor | None, objective: str | None = None) -> dict[str, float]:
-        loader = PassLoader(
-            examples,
-            batch_size=self._eval_batch_size,
-            indices=indices,
-            rank=self._rank.index,
-            world_size=self._rank.world_size,
-            num_workers=self._num_workers,
-            device=self._setup.device,
-        )
-        precision = self.trainer.precision_plugin
-        return evaluate(self.model, self.task, loader, precision=precision, objective=objective)
-
-    def _evaluate_average(self) -> dict[str, float]:
-        part, _, name = self._config.objective.metric.partition("/")
-        objective = name if part == AVERAGED else None
-        metrics = self._judge(self._setup.validation, self._validation_sample, objective)
-        return {f"{AVERAGED}/{n}": value for n, value in metrics.items() if not n.startswith("examples/")}
-
-    def _whole_sample(self) -> PassLoader:
-        """The training sample, all of it on each rank."""
-        return PassLoader(
-            self._setup.train,
-            batch_size=self._eval_batch_size,
-            indices=self._training_sample,
-            num_workers=self._num_workers,
-            device=self._setup.device,
-        )
-
-    @torch.no_grad()
-    def _predict(self) -> list[tuple[Any, ...]]:
-        described, precision = [], self.trainer.precision_plugin
-        for batch in split(self._kept_examples, self._eval_batch_size):
-            with evaluating(self.model), precision.forward_context():
-                outputs = self.task.outputs(self.model, precision.convert_input(batch.inputs))
-            described += self.task.describe(outputs, self.task.targets(batch))
-        return [(self.step, number, *row) for number, row in zip(self._kept.tolist(), described, strict=True)]
-
     # The end.
 
     def _refuse_stop_iteration(self) -> NoReturn:
@@ -487,17 +391,3 @@ class TrialLoop(LeanModule):
                 " from there",
                 file=sys.stderr,
             )
-
-
-def _warn_of_skew(name: str, distance: float, of: str = "training") -> None:
-    if distance > SKEW_LIMIT:
-        _warn(
-            f"the targets of {name} are distributed otherwise than those of the {of} split"
-            f" (distance {distance:.2f} of 1): what is measured on it may not hold (D2)"
-        )
-
-
-@cache
-def _warn(fact: str) -> None:
-    """Once a process: it is a fact of the data, which the trials of a study share."""
-    print(f"warning: {fact}", file=sys.stderr)

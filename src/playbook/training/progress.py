@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from playbook.run_files import Result
-from playbook.text import number
+from playbook.text import number, with_error
 
 REDRAW_SECONDS = 0.25
 LINE_SECONDS = 10.0
@@ -100,7 +100,8 @@ def summary(result: Result) -> Table:
     if result.reason is not None:
         rows.append(("next", _REMEDIES[result.reason]))
     if result.objective is not None:
-        rows.append((f"best {result.objective_metric}", f"{number(result.objective)} at step {result.best_step}"))
+        best = with_error(result.objective, result.objective_se)
+        rows.append((f"best {result.objective_metric}", f"{best} at step {result.best_step}"))
         if result.chance is not None and result.above_chance is not None:
             way = f"the best is {result.above_chance:.1%} of the way from there to perfect"
             rows.append(("chance", f"{number(result.chance)}; {way}"))

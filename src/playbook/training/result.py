@@ -8,22 +8,26 @@ from typing import Any, Literal
 from playbook.batch import Batch
 from playbook.config import Config
 from playbook.data import Split
-from playbook.run_files import TABLES, Mark, Result, finite
+from playbook.run_files import RECORDS, Mark, Result, finite
 from playbook.tasks import Task
 from playbook.training.averaging import AVERAGED
 from playbook.training.state import RunState
 
 
-def complete(config: Config, state: RunState, task: Task, validation: Split, batches: Iterable[Batch]) -> Result:
-    """A trial that did all of its steps: its best evaluation counts, wherever it was (D3)."""
+def complete(
+    config: Config, state: RunState, task: Task, validation: Split, batches: Iterable[Batch], num_judged: int
+) -> Result:
+    """A trial that did all of its steps: its best evaluation counts, wherever it was (D3).
+
+    `num_judged` is how many examples the objective is measured on.
+    """
     ((best_step, objective),) = state.best(config.objective.mode, 1)
     chance = _chance(config, task, validation, batches)
-    on_validation = config.objective.metric.startswith("val/")
     return Result(
         status="complete",
         objective=objective,
         objective_se=state.standard_errors.get(best_step),
-        n_examples=min(len(validation), config.eval_examples or len(validation)) if on_validation else None,
+        n_examples=num_judged,
         best_step=best_step,
         final_objective=state.objectives[-1][1],
         steps=config.total_steps,
@@ -58,7 +62,7 @@ def _common(config: Config, state: RunState) -> dict[str, Any]:
         "objective_metric": config.objective.metric,
         "objective_mode": config.objective.mode,
         "environment": dict(state.environment),
-        "tables": {name: state.tables.get(name, Mark()) for name in TABLES},
+        "tables": {name: state.tables.get(name, Mark()) for name in RECORDS},
     }
 
 

@@ -16,12 +16,12 @@ from playbook.run_files import (
     CHECKPOINTS,
     CONFIG,
     CRASHES,
+    RECORDS,
     RESULT,
     STEPS,
-    TABLES,
     WANDB_ID,
+    Record,
     Result,
-    Table,
     read_result,
     replace_file,
     write_result,
@@ -85,12 +85,12 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> RunState:
     best = [step for step, _ in state.best(config.objective.mode, config.keep_best)]
     _refuse_damage(best_path(checkpoints, step) for step in best)
     _tell_of_missing(folder, state, best)
-    tables = [Table(folder, name, state.tables.get(name)) for name in TABLES]
-    for table in tables:
-        table.check()
+    records = [Record(folder, name, state.tables.get(name)) for name in RECORDS]
+    for record in records:
+        record.check()
     keep(checkpoints, best, newest=state.step if state.checkpoint else -1)
-    for table in tables:
-        table.cut()
+    for record in records:
+        record.cut()
     state.environment = dict(here)
     return state
 
@@ -115,7 +115,7 @@ def finish(folder: Path, config: Config, result: Result, state: RunState) -> Non
 
 def abandon(folder: Path) -> None:
     """Leave nothing of a run that turned out to be refused before its first commit, where nothing else is there."""
-    expected = {CONFIG, CHECKPOINTS, LOCK, WANDB_ID, *TABLES}
+    expected = {CONFIG, CHECKPOINTS, LOCK, WANDB_ID, *RECORDS}
     if saved(folder / CHECKPOINTS, "resume") or {path.name for path in folder.iterdir()} - expected:
         return
     _clear(folder)
@@ -175,6 +175,6 @@ def _clear(folder: Path) -> None:
     if checkpoints.exists():
         keep_only(checkpoints, saved(checkpoints, "step"))
         keep_only(checkpoints, [])
-    for name in TABLES:
+    for name in RECORDS:
         (folder / name).unlink(missing_ok=True)
         (folder / f"{name}.tmp").unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from playbook.errors import InputError
-from playbook.run_files import TABLES, Mark
+from playbook.run_files import RECORDS, Mark
 
 
 @dataclass
@@ -66,7 +66,7 @@ class RunState:
                 standard_errors=dict(history.get("standard_errors", {})),
                 metrics=dict(history["metrics"]),
                 seconds=float(history["seconds"]),
-                tables={name: Mark(*tables.get(name, Mark())) for name in TABLES},
+                tables={name: Mark(*tables.get(name, Mark())) for name in RECORDS},
             )
         except (KeyError, TypeError, ValueError) as error:
             name = type(error).__name__

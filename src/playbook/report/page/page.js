@@ -254,6 +254,7 @@ function brief(value) {
 const columns = [
   { title: "trial", of: (row) => row.trial },
   { title: data.objective, of: (row) => row.objective, brief: true },
+  ...(trials.some((row) => row.objective_se) ? [{ title: "±", of: (row) => row.objective_se, brief: true }] : []),
   { title: "status", of: (row) => row.status },
   { title: "best step", of: (row) => row.best_step },
   ...(data.arms.length > 1 ? [{ title: "arm", of: (row) => row.arm }] : []),
