@@ -12,11 +12,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from playbook.analysis.curves.noise import noise
-from playbook.analysis.curves.rectangle import Curves, Values, condensed
+from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed
+from playbook.analysis.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,36 @@ class Pooled:
         """Its ends, with so much confidence."""
         reach = float(student.isf((1 - confidence) / 2, self.freedom)) * self.error
         return self.mean - reach, self.mean + reach
+
+
+@dataclass(frozen=True)
+class Group:
+    """Trials that are judged together: the better ones of an arm (`asked`, best first), of so many `judged` ones.
+
+    `arm` is None where arms are so small that they are judged together.
+    """
+
+    arm: str | None
+    asked: NDArray[np.int64]
+    trials: NDArray[np.int64]
+
+    @property
+    def judged(self) -> int:
+        """How many trials have a curve."""
+        return len(self.trials)
+
+
+def groups(tables: Tables, trials: NDArray[np.int64], limits: Thresholds = Thresholds()) -> list[Group]:
+    """Those of the `trials` that are judged together: arm by arm; arms with too few as one, if that is enough."""
+    arms = {
+        arm: rows["trial"].to_numpy() for arm, rows in best_first(tables, pl.DataFrame({"trial": trials.astype(int)}))
+    }
+    found = [Group(arm, better(each, limits), each) for arm, each in arms.items() if len(each) >= limits.fewest]
+    small = {trial for each in arms.values() if len(each) < limits.fewest for trial in each.tolist()}
+    if len(small) >= limits.fewest:
+        rest = np.array([trial for trial in tables.ranked()["trial"] if trial in small])
+        found.append(Group(None, better(rest, limits), rest))
+    return found
 
 
 def better(trials: NDArray[np.int64], limits: Thresholds = Thresholds()) -> NDArray[np.int64]:

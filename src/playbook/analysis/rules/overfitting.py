@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
@@ -20,14 +19,14 @@ from playbook.analysis import metrics
 from playbook.analysis.curves import paired, pooled
 from playbook.analysis.curves.counted import one_example
 from playbook.analysis.curves.noise import trend
-from playbook.analysis.curves.pooled import Pooled
-from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed, of_metric
+from playbook.analysis.curves.pooled import Group, Pooled
+from playbook.analysis.curves.rectangle import Curves, Values, condensed, of_metric
 from playbook.analysis.curves.rises import Thresholds as RiseThresholds
 from playbook.analysis.curves.rises import rises
 from playbook.analysis.finding import Finding, Remedy, Severity
 from playbook.analysis.remedies import round_up, widened
 from playbook.analysis.tables import Tables
-from playbook.study.space import Float
+from playbook.study.space import Dimension, Float
 
 Training = Literal["falls", "flat", "rises", "unknown"]
 
@@ -149,23 +148,21 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
         return []
     curves = of_metric(tables, tables.objective.metric)
     curves = curves.only(~curves.broken)
-    by_arm = best_first(tables, pl.DataFrame({"trial": curves.trials}))
-    return [found for arm, rows in by_arm if (found := _of_arm(tables, arm, curves, rows["trial"].to_numpy(), limits))]
+    groups = pooled.groups(tables, curves.trials)
+    return [found for group in groups if (found := _of_group(tables, group, curves, limits))]
 
 
-def _of_arm(tables: Tables, arm: str, curves: Curves, trials: NDArray[np.int64], limits: Thresholds) -> Finding | None:
-    asked = pooled.better(trials)
-    if len(asked) < pooled.Thresholds.fewest:
-        return None
+def _of_group(tables: Tables, group: Group, curves: Curves, limits: Thresholds) -> Finding | None:
+    arm, asked = group.arm, group.asked
     rise = rise_of(tables, curves, asked, limits)
     training = training_of(tables, rise, limits)
     p_value = rise.pooled.p_above
     least_p = limits.p_paired if rise.examples else limits.p_value
     if not rise.matters or p_value >= least_p or training == "rises":
-        return _of_others(tables, arm, curves, trials, asked, limits)
+        return _of_others(tables, group, curves, limits)
     sign, lowest = tables.sign, float(np.median(rise.low_steps))
     evidence: dict[str, Any] = {
-        "judged": len(trials),
+        "judged": group.judged,
         "p_value": p_value,
         "rise": rise.pooled.mean,
         "rise_interval": rise.pooled.interval(),
@@ -204,15 +201,9 @@ def _of_arm(tables: Tables, arm: str, curves: Curves, trials: NDArray[np.int64],
     )
 
 
-def _of_others(
-    tables: Tables,
-    arm: str,
-    curves: Curves,
-    trials: NDArray[np.int64],
-    asked: NDArray[np.int64],
-    limits: Thresholds,
-) -> Finding | None:
+def _of_others(tables: Tables, group: Group, curves: Curves, limits: Thresholds) -> Finding | None:
     """Trials beside the better ones that rise by far more than the noise of those explains, while training falls."""
+    trials, asked = group.trials, group.asked
     mine = curves.only(np.isin(curves.trials, trials))
     found = rises(mine, limits.rises)
     above, other = found.last - found.low, ~np.isin(mine.trials, asked)
@@ -229,7 +220,7 @@ def _of_others(
     shown = [int(trial) for trial in trials if trial in set(mine.trials[sure].tolist())][: limits.shown]
     place = {int(trial): row for row, trial in enumerate(mine.trials)}
     evidence = {
-        "judged": len(trials),
+        "judged": group.judged,
         "surely_overfitting": int(sure.sum()),
         "trials": [
             {
@@ -246,7 +237,7 @@ def _of_others(
         f"{sure.sum()} of {len(trials)} trials overfit without doubt; the {len(asked)} best (trial {trials[0]} first)"
         " do not, as far as can be told."
     )
-    return Finding("overfitting", "info", "B8", message, arm, None, tuple(shown), evidence)
+    return Finding("overfitting", "info", "B8", message, group.arm, None, tuple(shown), evidence)
 
 
 def _training_falls(tables: Tables, trials: NDArray[np.int64], since: Values, limits: Thresholds) -> NDArray[np.int64]:
@@ -272,15 +263,21 @@ def _is_regulariser(key: str) -> bool:
     return any(word in key for word in REGULARISERS)
 
 
-def _more_weight_decay(tables: Tables, arm: str) -> Remedy:
+def _more_weight_decay(tables: Tables, arm: str | None) -> Remedy:
     """The study with weight decay searched, and farther up where it was already."""
-    searched = tables.space.get(arm, {}).get(WEIGHT_DECAY)
+    searched = _space(tables, arm).get(WEIGHT_DECAY)
     farther = None if searched is None else widened(searched, "upper")
     return Remedy({WEIGHT_DECAY: farther or FIRST_SEARCH})
 
 
-def _advice(tables: Tables, arm: str) -> str:
-    searched = [key for key in tables.space.get(arm, {}) if _is_regulariser(key)]
+def _space(tables: Tables, arm: str | None) -> dict[str, Dimension]:
+    """What varies in the arm, or in any."""
+    arms = tables.arms if arm is None else (arm,)
+    return {key: each for name in arms for key, each in tables.space.get(name, {}).items()}
+
+
+def _advice(tables: Tables, arm: str | None) -> str:
+    searched = [key for key in _space(tables, arm) if _is_regulariser(key)]
     if searched:
         return f"Search {' and '.join(searched)} farther up, or add another regulariser, before comparing arms."
     return "Regularise (weight decay, dropout, label smoothing, augmentation) and tune that before comparing arms."
