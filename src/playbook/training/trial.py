@@ -23,6 +23,7 @@ from playbook.lock import locked
 from playbook.run_files import CONFIG, Result, read_result
 from playbook.training.build import TrialSetup, build
 from playbook.training.code_hash import code_of
+from playbook.training.compilation import compiler_failure_is_a_crash
 from playbook.training.data import refuse_other_data
 from playbook.training.device import choose_device, environment
 from playbook.training.distributed import Rank, meeting, run_ranks
@@ -165,7 +166,7 @@ def _run(
     logged_to = logger.where
     result = loop = None
     try:
-        with memory:
+        with compiler_failure_is_a_crash(config.trainer.compile), memory:
             loop = TrialLoop(setup, state, interrupts, verbose=verbose)
             result = loop.run()
         if memory.exceeded is not None and setup.rank.world_size == 1:
