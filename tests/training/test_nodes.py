@@ -95,11 +95,11 @@ def both_commands(monkeypatch, place) -> Callable[..., list[object]]:
     """Runs the trial of a config as two commands would; what each returned or raised."""
     multiprocessing.set_forkserver_preload(["playbook.training", "playbook.data", "playbook.models", "playbook.optim"])
     start = distributed.start_processes
-    started: list[int] = []
+    started: dict[str, int] = {}
 
     def quick(*arguments, **named):
         context = start(*arguments, **named | {"start_method": "forkserver"})
-        started.extend(process.pid for process in context.processes)
+        started[this_command()] = context.processes[0].pid
         return context
 
     monkeypatch.setattr(distributed, "start_processes", quick)
@@ -117,7 +117,7 @@ def both_commands(monkeypatch, place) -> Callable[..., list[object]]:
     for name in ("build", "code_of"):
         monkeypatch.setattr(trial, name, alone(getattr(trial, name)))
 
-    def run(config, meanwhile: Callable[[list[int]], None] = lambda _: None) -> list[object]:
+    def run(config, meanwhile: Callable[[dict[str, int]], None] = lambda _: None) -> list[object]:
         ended: list[object] = [None, None]
 
         def command(index: int) -> None:
@@ -131,7 +131,8 @@ def both_commands(monkeypatch, place) -> Callable[..., list[object]]:
             thread.start()
         meanwhile(started)
         for thread in threads:
-            thread.join()
+            thread.join(timeout=240)
+            assert not thread.is_alive(), "it waits for what does not come"
         return ended
 
     return run
@@ -157,18 +158,35 @@ def test_two_nodes_train_what_two_devices_of_one_do(both_commands, trial_config,
 def test_a_rank_that_is_killed_on_one_node_ends_both(both_commands, trial_config, tmp_path):
     config = trial_config(*NODES, "max_steps=100000", "eval_every=50")
 
-    def kill_one(started: list[int]) -> None:
+    def kill_one(started: dict[str, int]) -> None:
         deadline = time.monotonic() + 120
         while len(started) < 2 or not list((tmp_path / "run" / "checkpoints").glob("resume_*")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.kill(started[1], signal.SIGKILL)  # of either command
+        os.kill(started["1"], signal.SIGKILL)
 
     said = sorted(str(error) for error in both_commands(config, kill_one) if isinstance(error, CrashError))
     assert len(said) == 2
     assert any("was ended by SIGKILL; the last commit is kept" in line for line in said)
     assert any("a rank elsewhere has ended, and what started it says why; the last commit" in line for line in said)
     assert not any("\n" in line for line in said)
+    assert torch.multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_a_rank_that_dies_before_the_ranks_have_met_ends_both(both_commands, trial_config, monkeypatch, number):
+    """Out of memory while it is built, for one: the others would wait for it for half an hour."""
+    monkeypatch.setattr(distributed, "GRACE_SECONDS", 1.0)
+
+    def kill_it(started: dict[str, int]) -> None:
+        while number not in started:
+            time.sleep(0.01)
+        os.kill(started[number], signal.SIGKILL)
+
+    ended = both_commands(trial_config(*NODES), kill_it)
+    assert all(isinstance(error, CrashError) for error in ended)
+    assert f"rank {number} was ended by SIGKILL" in str(ended[int(number)])
+    assert "a rank elsewhere has ended, and what started it says why" in str(ended[1 - int(number)])
     assert torch.multiprocessing.active_children() == []
 
 

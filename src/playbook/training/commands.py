@@ -26,16 +26,17 @@ from playbook.training.signals import Interrupts
 FIRST_COMES_SECONDS = 300.0
 """How long the others wait for the first command: one launcher starts all of them within seconds."""
 HOLD_SECONDS = 30.0
-"""How long the first command, having refused, stays for others to hear of it; one that was there ends it."""
+"""How long the first command, at its end, stays with the store for the others; that the last is gone ends it."""
 AGAIN_SECONDS = 10.0
 """How long a store that was lost is looked for again: it may have been that of the trial before."""
-_REFUSED = "refused"
+_REFUSED, _FAILED = "refused", "failed"
 
 
 class Commands:
     """The commands that `launch` is one of, for a trial into `folder`.
 
-    Within it the first holds their store. One that ends before all are `ready` says so to the others, and they end too.
+    Within it the first holds their store. One that ends before all are `ready` says so to the others, and they end too;
+    so do those whose ranks wait for the ranks of one that fails later.
     """
 
     def __init__(self, launch: Launch, folder: str) -> None:
@@ -60,9 +61,16 @@ class Commands:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if not self._are_ready:
+        if self._launch.count > 1:
             with suppress(DistError, CrashError):
-                self._tell(error)
+                store = self._store or self._connect(AGAIN_SECONDS, None)
+                if not self._are_ready:
+                    self._refuse(store, error)
+                elif error is not None:
+                    store.set(_FAILED, "")
+                store.set(self._key("gone"), "")
+                if self._held is not None:
+                    self._stay(store)
         self._store = self._held = None
 
     def environment(self) -> dict[str, str]:
@@ -87,15 +95,21 @@ class Commands:
             try:
                 store = self._store = self._store or self._connect(within, interrupts)
                 store.set(self._key("ready"), "")
-                self._are_ready = self._wait(store, "ready", deadline, interrupts)
+                self._are_ready = self._wait(store, deadline, interrupts)
             except DistError:
                 self._store, within = None, AGAIN_SECONDS
 
-    def _wait(self, store: Store, what: str, deadline: float, interrupts: Interrupts) -> bool:
-        """True when all commands have said it."""
-        while not store.check([self._key(what, index) for index in range(self._launch.count)]):
+    def one_has_failed(self) -> bool:
+        """Whether it was one of the others, since all were ready."""
+        try:
+            return self._store is not None and self._store.check([_FAILED])
+        except DistError:  # the first was killed: the ranks have lost its ranks too
+            return False
+
+    def _wait(self, store: Store, deadline: float, interrupts: Interrupts) -> bool:
+        """True when all commands are ready."""
+        while not store.check([self._key("ready", index) for index in range(self._launch.count)]):
             if store.check([_REFUSED]):
-                store.set(self._key("heard"), "")
                 code, _, line = store.get(_REFUSED).decode().partition(" ")
                 raise (InputError if int(code) == InputError.exit_code else CrashError)(line)
             if interrupts.signum is not None:
@@ -105,19 +119,18 @@ class Commands:
             time.sleep(0.1)
         return True
 
-    def _tell(self, error: BaseException | None) -> None:
-        """Say to the others why this command ends, unless one of them said so first; the first stays until all know."""
-        store = self._store or self._connect(AGAIN_SECONDS, None)
+    def _refuse(self, store: Store, error: BaseException | None) -> None:
+        """Say to the others why this command ends, unless one of them said so first."""
         code = error.exit_code if isinstance(error, InputError) else CrashError.exit_code
         said = one_line(error) if isinstance(error, InputError | CrashError) else "it ended before its ranks began"
         store.compare_set(_REFUSED, "", f"{code} command {self._launch.index} of {self._launch.count}: {said}")
-        store.set(self._key("heard"), "")
-        if self._held is not None:
-            deadline = time.monotonic() + HOLD_SECONDS
-            while time.monotonic() < deadline:
-                if store.check([self._key("heard", index) for index in range(self._launch.count)]):
-                    return
-                time.sleep(0.1)
+
+    def _stay(self, store: Store) -> None:
+        """The store is there until the last has looked into it: torch warns at length of one that is gone."""
+        deadline = time.monotonic() + HOLD_SECONDS
+        gone = [self._key("gone", index) for index in range(self._launch.count)]
+        while time.monotonic() < deadline and not store.check(gone):
+            time.sleep(0.1)
 
     def _connect(self, seconds: float, interrupts: Interrupts | None) -> Store:
         """A guest of the store. torch's own waiting hears no signal, and warns at each attempt."""

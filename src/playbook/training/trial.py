@@ -121,6 +121,7 @@ def _train(
                 meeting=commands.environment(),
                 lock=lock,
                 interrupts=interrupts,
+                failed_elsewhere=commands.one_has_failed,
             )
             if code == OUT_OF_MEMORY:
                 state = last_commit(folder)
