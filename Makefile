@@ -60,7 +60,7 @@ bench: $(READY) ## measure the cost of our own code, as ratios (minutes)
 
 lock: $(READY) ## pin the newest versions that are a week old, with hashes, for every platform
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/python scripts/lock.py
+	$(BIN)/python scripts/lock.py $(ARGS)
 
 clean: ## remove the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -9,9 +9,12 @@ import pytest
 from command import ROOT
 from forks import edited_of_upstream, files_of, git, make_fork, python
 
+from playbook.trial_config import compose
+
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is missing")
 
-PAGES = sorted((ROOT / "docs/howto").glob("*.md"))
+ALL = sorted((ROOT / "docs/howto").glob("*.md"))
+PAGES = [page for page in ALL if files_of(page)]
 NAMES = [page.stem for page in PAGES]
 
 
@@ -42,6 +45,18 @@ def test_the_shipped_tests_train_its_experiment(tried, page):
     options = [re.fullmatch(r"conf/(\w+)/(\w+)\.yaml", name) for name in files_of(page)]
     for option in filter(None, options):
         assert re.search(rf"^PASSED .*test_an_option_trains\[{option[1]}-{option[2]}\]", tried, re.M), tried[-8000:]
+
+
+@pytest.mark.parametrize("page", [page for page in ALL if page not in PAGES], ids=lambda page: page.stem)
+def test_what_a_page_without_files_types_is_a_trial(page):
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 10
+    for command in commands:
+        _, script, words = command.partition("train.py ")
+        assert script, command
+        config = compose(*words.split())
+        assert config.trainer.num_nodes == (2 if "num_nodes" in words else 1)
 
 
 def test_a_language_model_is_short():

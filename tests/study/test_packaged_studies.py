@@ -212,6 +212,21 @@ def test_an_optimizer_that_is_missing_a_space_is_told_the_file_and_the_line(stud
     assert all(arm.space["lr"] == Float(0.0002, 2.0, "log") for arm in design.arms)
 
 
+def test_an_optimizer_that_would_be_compared_untuned_is_told_the_file_and_the_line():
+    """`optimizers` compares by name: one of a fork's own beside Adam would have a single trial, at its default."""
+    where = conditions_at([Path(CONFIG_DIR)], "optimizers")
+    cfg = compose_config("train", ["study=optimizers"])
+    block = read_study_config(OmegaConf.to_container(cfg.study, resolve=True))
+    given = CommandLine({"optimizer": Choice(("adam", "mine"))}, frozenset({"optimizer"}), {"lr": 0.02}, {}, where)
+    line = f"{where}:   - {{when: {{optimizer: mine}}, space: {{lr: {{min: 0.0001, max: 1, scale: log}}}}}}"
+    with pytest.raises(InputError, match=re.escape("where optimizer=mine, which would be compared untuned")) as error:
+        design_of(block, given, Objective(), None)
+    assert str(error.value).endswith(line)
+    condition = ConditionalBlock(**yaml.safe_load(line.rpartition("  - ")[2]))
+    added = block.model_copy(update={"conditional": [*block.conditional, condition]})
+    assert all("lr" in arm.space for arm in design_of(added, given, Objective(), None).arms)
+
+
 def test_weight_decay_compares_none_with_some_that_is_tuned():
     design, _ = packaged("weight_decay")
     assert [arm.settings.get("optimizer.weight_decay") for arm in design.arms] == [0.0, None]

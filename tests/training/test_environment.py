@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from run_state import final_state, kill, kill_at, snapshot
 
 from playbook.cli import one_line_errors
-from playbook.errors import InputError
+from playbook.errors import CrashError, InputError
 from playbook.training import device as device_of_a_trial
 from playbook.training import train, trial
 from playbook.training.code_hash import code_of
@@ -134,3 +135,39 @@ def test_the_environment_is_recorded_as_it_is(trial_config, tmp_path):
     assert result.environment["torch"] == torch.__version__
     assert (result.environment["num_threads"], result.environment["world_size"]) == (1, 1)
     assert Path(tmp_path / "run" / "result.json").exists()
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> list[str]:
+    """A machine with two devices, on which this process has not begun; what it does on them itself."""
+    used: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: bool(used))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: used.append(str(device)) or "NVIDIA H200")
+    device_of_a_trial._cuda_name_from_elsewhere.cache_clear()
+    yield used
+    device_of_a_trial._cuda_name_from_elsewhere.cache_clear()
+
+
+def test_who_starts_the_ranks_begins_nothing_on_a_device(cuda, monkeypatch):
+    asked: list[list[str]] = []
+
+    def run(command, **_):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout="NVIDIA H200\n", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    device, rank = torch.device("cuda", 1), Rank(1, 2, 1, 2)
+    parent, again = (device_of_a_trial.environment(device, rank) for _ in range(2))
+    assert (cuda, len(asked)) == ([], 1)
+    assert "cuda:1" in asked[0][-1]
+    cuda.append("the weights")  # as in the rank itself
+    assert parent == again == device_of_a_trial.environment(device, rank)
+    assert (cuda[1:], len(asked)) == (["cuda:1"], 1)
+
+
+def test_a_device_that_does_not_say_its_name_is_one_line(cuda, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback:\nRuntimeError: CUDA driver error")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(CrashError, match=r"^cuda:0 does not say its name: .*RuntimeError: CUDA driver error$"):
+        device_of_a_trial.environment(torch.device("cuda", 0), Rank(0, 2, 0, 2))
+    assert cuda == []

@@ -6,10 +6,10 @@ imported everything.
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +21,8 @@ from run_state import final_state
 import playbook
 from playbook.config import TrainerConfig
 from playbook.errors import CrashError, InputError
-from playbook.training import distributed, nodes, train, trial
+from playbook.lock import locked
+from playbook.training import commands, distributed, train, trial
 from playbook.training.distributed import Rank
 from playbook.training.nodes import launch_of
 
@@ -76,50 +77,62 @@ def test_on_one_machine_the_environment_does_not_matter():
     assert launch.address == "127.0.0.1"
 
 
+def this_command() -> str:
+    """The number of the command whose thread calls."""
+    return threading.current_thread().name
+
+
 @pytest.fixture
-def both_commands(monkeypatch) -> Callable[..., list[object]]:
+def place() -> dict[str, str]:
+    """What the environment says of two commands on this machine, but for which of them one is."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+
+
+@pytest.fixture
+def both_commands(monkeypatch, place) -> Callable[..., list[object]]:
     """Runs the trial of a config as two commands would; what each returned or raised."""
     multiprocessing.set_forkserver_preload(["playbook.training", "playbook.data", "playbook.models", "playbook.optim"])
     start = distributed.start_processes
-    started: list[int] = []
+    started: dict[str, int] = {}
 
     def quick(*arguments, **named):
         context = start(*arguments, **named | {"start_method": "forkserver"})
-        started.extend(process.pid for process in context.processes)
+        started[this_command()] = context.processes[0].pid
         return context
 
     monkeypatch.setattr(distributed, "start_processes", quick)
-    number = threading.local()
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(nodes._free_port()), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
-    monkeypatch.setattr(
-        trial, "launch_of", lambda given: launch_of(given, place | {"RANK": str(getattr(number, "value", 0))})
-    )
+    monkeypatch.setattr(trial, "launch_of", lambda given: launch_of(given, place | {"RANK": this_command()}))
 
-    def run(config, meanwhile: Callable[[list[int]], None] = lambda _: None) -> list[object]:
+    one_at_a_time = threading.Lock()  # ast.parse of Python 3.11 fails in two threads at once
+
+    def alone(function: Callable[..., object]) -> Callable[..., object]:
+        def called(*arguments, **named):
+            with one_at_a_time:
+                return function(*arguments, **named)
+
+        return called
+
+    for name in ("build", "code_of"):
+        monkeypatch.setattr(trial, name, alone(getattr(trial, name)))
+
+    def run(config, meanwhile: Callable[[dict[str, int]], None] = lambda _: None) -> list[object]:
         ended: list[object] = [None, None]
 
         def command(index: int) -> None:
-            number.value = index
             try:
                 ended[index] = train(config, verbose=False)
             except BaseException as error:
                 ended[index] = error
 
-        # One after the other, as far as their ranks: what is imported and tried before is for one thread at a time.
-        threads = [threading.Thread(target=functools.partial(command, index)) for index in (0, 1)]
-        for count, thread in enumerate(threads):
-            thread.start()
-            while len(started) == count and thread.is_alive():
-                time.sleep(0.02)
-        meanwhile(started)
-        while any(thread.is_alive() for thread in threads):
-            if any(isinstance(error, BaseException) and not isinstance(error, CrashError) for error in ended):
-                for pid in started:  # it would wait for the one that did not come
-                    os.kill(pid, signal.SIGKILL)
-                break
-            time.sleep(0.05)
+        threads = [threading.Thread(target=command, args=(index,), name=str(index)) for index in (0, 1)]
         for thread in threads:
-            thread.join()
+            thread.start()
+        meanwhile(started)
+        for thread in threads:
+            thread.join(timeout=240)
+            assert not thread.is_alive(), "it waits for what does not come"
         return ended
 
     return run
@@ -145,12 +158,12 @@ def test_two_nodes_train_what_two_devices_of_one_do(both_commands, trial_config,
 def test_a_rank_that_is_killed_on_one_node_ends_both(both_commands, trial_config, tmp_path):
     config = trial_config(*NODES, "max_steps=100000", "eval_every=50")
 
-    def kill_one(started: list[int]) -> None:
+    def kill_one(started: dict[str, int]) -> None:
         deadline = time.monotonic() + 120
-        while not list((tmp_path / "run" / "checkpoints").glob("resume_*")):
+        while len(started) < 2 or not list((tmp_path / "run" / "checkpoints").glob("resume_*")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.kill(started[1], signal.SIGKILL)
+        os.kill(started["1"], signal.SIGKILL)
 
     said = sorted(str(error) for error in both_commands(config, kill_one) if isinstance(error, CrashError))
     assert len(said) == 2
@@ -158,6 +171,74 @@ def test_a_rank_that_is_killed_on_one_node_ends_both(both_commands, trial_config
     assert any("a rank elsewhere has ended, and what started it says why; the last commit" in line for line in said)
     assert not any("\n" in line for line in said)
     assert torch.multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_a_rank_that_dies_before_the_ranks_have_met_ends_both(both_commands, trial_config, monkeypatch, number):
+    """Out of memory while it is built, for one: the others would wait for it for half an hour."""
+    monkeypatch.setattr(distributed, "GRACE_SECONDS", 1.0)
+
+    def kill_it(started: dict[str, int]) -> None:
+        while number not in started:
+            time.sleep(0.01)
+        os.kill(started[number], signal.SIGKILL)
+
+    ended = both_commands(trial_config(*NODES), kill_it)
+    assert all(isinstance(error, CrashError) for error in ended)
+    assert f"rank {number} was ended by SIGKILL" in str(ended[int(number)])
+    assert "a rank elsewhere has ended, and what started it says why" in str(ended[1 - int(number)])
+    assert torch.multiprocessing.active_children() == []
+
+
+def test_what_the_first_command_refuses_ends_the_other(both_commands, trial_config, tmp_path):
+    """It alone has the folder; the ranks of the other one would wait for those that it does not start."""
+    with locked(tmp_path / "run", ""):
+        first, other = both_commands(trial_config(*NODES))
+    assert isinstance(first, InputError)
+    assert isinstance(other, InputError)
+    assert str(first).endswith("another process is training into this folder")
+    assert str(other) == f"command 0 of 2: {first}"
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("data.root=here: there is no such folder"), "data.root=here: there is no such folder"),
+        (ValueError("a bug\nof two lines"), "it ended before its ranks began"),
+    ],
+)
+def test_what_another_command_refuses_ends_the_first(both_commands, trial_config, monkeypatch, error, said):
+    build = trial.build
+
+    def without_its_data(*arguments, **named):
+        if this_command() == "1":
+            raise error
+        return build(*arguments, **named)
+
+    monkeypatch.setattr(trial, "build", without_its_data)
+    first, other = both_commands(trial_config(*NODES))
+    assert other is error
+    assert isinstance(first, InputError if isinstance(error, InputError) else CrashError)
+    assert f"command 1 of 2: {said}" in str(first)
+
+
+def test_a_command_whose_first_does_not_come_ends_with_one_line(trial_config, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(commands, "FIRST_COMES_SECONDS", 0.2)
+    monkeypatch.setattr(commands, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(trial, "launch_of", lambda given: launch_of(given, place | {"RANK": "1"}))
+    with pytest.raises(CrashError, match=f"nobody answers at 127.0.0.1:{place['MASTER_PORT']}, where the first"):
+        train(trial_config(*NODES), verbose=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_said_by_the_first_command(trial_config, tmp_path, monkeypatch, place):
+    """Its ranks found out, each other's waited at whoever has the port."""
+    monkeypatch.setattr(trial, "launch_of", lambda given: launch_of(given, place | {"RANK": "0"}))
+    taken = pytest.raises(InputError, match=rf"MASTER_PORT={place['MASTER_PORT']}: .* set both to a free port")
+    with socket.create_server(("127.0.0.1", int(place["MASTER_PORT"]))), taken:
+        train(trial_config(*NODES), verbose=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_sharding_is_refused_with_what_to_use():

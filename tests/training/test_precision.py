@@ -10,8 +10,8 @@ import torch
 from run_state import final_state, kill, kill_at
 
 from playbook.config import TrainerConfig
-from playbook.errors import InputError
-from playbook.training import resume, train
+from playbook.errors import CrashError, InputError
+from playbook.training import build, loop, resume, train
 from playbook.training.checkpoints import best_path, load_of_step
 from playbook.training.distributed import Rank
 from playbook.training.lightning_adapter import make_trainer
@@ -68,6 +68,23 @@ def test_compiling_without_a_compiler_is_one_line(trial_config, tmp_path, monkey
     with pytest.raises(InputError, match=r"^trainer\.compile=true: .*there is no no-such-compiler here"):
         train(trial_config("trainer.compile=true"), verbose=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_compiled_is_one_line(trial_config, tmp_path, monkeypatch):
+    """It shows at the first step, when the first evaluation is saved; the reason is the compiler's own first lines."""
+
+    def broken(graph, example_inputs):
+        raise RuntimeError("no such instruction\n\nand pages about it")
+
+    monkeypatch.setattr(loop, "compile_training", lambda model: model.compile(backend=broken))
+    monkeypatch.setattr(build, "refuse_without_compiler", lambda device: None)
+    with pytest.raises(CrashError) as error:
+        train(trial_config("trainer.compile=true"), verbose=False)
+    said = str(error.value)
+    assert "\n" not in said
+    assert "trainer.compile=true: torch.compile failed (" in said
+    assert "no such instruction); trainer.compile=false trains without it" in said
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("resume_*")] == ["resume_00000000.ckpt"]
 
 
 @pytest.mark.skipif(NO_COMPILER, reason="torch.compile needs a C++ compiler on the CPU")

@@ -11,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 from playbook.optim import rules
 from playbook.optim.base import Bucket, DecayBy, Optimizer
 from playbook.optim.groups import NamedParameter, selected
-from playbook.optim.optimizers import Decay
+from playbook.optim.optimizers import Decay, adaptive_update
 
 
 class Muon(Optimizer):
@@ -115,14 +115,4 @@ class Muon(Optimizer):
                 match_rms=self._match_rms,
             )
         else:
-            rules.adam_corrected_epsilon(
-                bucket.params,
-                bucket.grads,
-                bucket.state["first_moment"],
-                bucket.state["second_moment"],
-                lr=group["lr"],
-                beta1=group["beta1"],
-                beta2=group["beta2"],
-                epsilon=group["epsilon"],
-                step=bucket.step,
-            )
+            adaptive_update(rules.adam_corrected_epsilon, bucket, group)

@@ -172,17 +172,22 @@ class _Adaptive(Optimizer):
 
     def update(self, bucket: Bucket, group: Mapping[str, Any]) -> None:
         """m and v are the averages of the gradient and of its square; the rule of the subclass combines them."""
-        type(self).rule(
-            bucket.params,
-            bucket.grads,
-            bucket.state["first_moment"],
-            bucket.state["second_moment"],
-            lr=group["lr"],
-            beta1=group["beta1"],
-            beta2=group["beta2"],
-            epsilon=group["epsilon"],
-            step=bucket.step,
-        )
+        adaptive_update(type(self).rule, bucket, group)
+
+
+def adaptive_update(rule: Callable[..., None], bucket: Bucket, group: Mapping[str, Any]) -> None:
+    """A step of one of Adam's rules, with the moments of `bucket` and the hyperparameters of `group`."""
+    rule(
+        bucket.params,
+        bucket.grads,
+        bucket.state["first_moment"],
+        bucket.state["second_moment"],
+        lr=group["lr"],
+        beta1=group["beta1"],
+        beta2=group["beta2"],
+        epsilon=group["epsilon"],
+        step=bucket.step,
+    )
 
 
 class Adam(_Adaptive):

@@ -139,7 +139,7 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
         tunes_lr = any("lr" in space for _, space in conditional)  # and without, each case would have one lr (B2)
         if not cases or (tunes_lr and not any("lr" in each.space for each in cases.values())):
             raise InputError(_missing_space(block, given))
-    return Design(
+    design = Design(
         name=block.name or "",
         objective=objective,
         goal=block.goal,
@@ -151,6 +151,24 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
         repeat=_choices(spaces["repeat"]),
         listed_trials=tuple(dict(flatten(each)) for each in block.trials),
     )
+    _refuse_untuned_arm(design, given)
+    return design
+
+
+def _refuse_untuned_arm(design: Design, given: CommandLine) -> None:
+    """An arm without a space where conditions give others an lr: a fork's own optimizer, compared untuned (B2)."""
+    if not any("lr" in each.space for each in design.conditional):
+        return
+    keys = list(dict.fromkeys(key for each in design.conditional for key in each.when))
+    for arm in design.arms:
+        if not arm.space:
+            here = ", ".join(f"{key}={show(arm.settings[key])}" for key in keys)
+            only = f"{keys[0]}: {show(arm.settings[keys[0]])}" if len(keys) == 1 else None
+            add = _condition_to_add(given, only, None)
+            raise InputError(
+                f"study.conditional: none of its conditions holds where {here}, which would be compared untuned (B2);"
+                f" leave it out{add}"
+            )
 
 
 def _cases(block: Mapping[str, Mapping[str, Any]], given: CommandLine) -> dict[str, Case]:
@@ -240,17 +258,21 @@ def _missing_space(block: StudyConfig, given: CommandLine) -> str:
     """The line for a study whose conditions know other options than the one that is here: a fork's own optimizer."""
     keys = list(dict.fromkeys(key for each in block.conditional for key in each.when if key in given.settings))
     here = ", ".join(f"{key}={show(given.settings[key])}" for key in keys)
-    add = ""
-    if given.conditions_at and len(keys) == 1:
-        lr = given.settings.get("lr")
-        around = {"min": lr / 100, "max": lr * 100} if isinstance(lr, float) else {"min": 1e-4, "max": 1.0}
-        space = f"{{lr: {{min: {around['min']:g}, max: {around['max']:g}, scale: log}}}}"
-        when = f"{{{keys[0]}: {show(given.settings[keys[0]])}}}"
-        add = f"; or add to {given.conditions_at}:   - {{when: {when}, space: {space}}}"
+    only = f"{keys[0]}: {show(given.settings[keys[0]])}" if len(keys) == 1 else None
+    add = _condition_to_add(given, only, given.settings.get("lr"))
     return (
         f"study.conditional: none of its conditions holds here ({here}); sweep the key yourself, such as"
         f" 'lr=tag(log,interval(1e-4,1.0))'{add}"
     )
+
+
+def _condition_to_add(given: CommandLine, when: str | None, lr: object) -> str:
+    """The line of the study's file that would give `when` a space of its own, around the `lr` that it comes with."""
+    if when is None or not given.conditions_at:
+        return ""
+    around = {"min": lr / 100, "max": lr * 100} if isinstance(lr, float) else {"min": 1e-4, "max": 1.0}
+    space = f"{{lr: {{min: {around['min']:g}, max: {around['max']:g}, scale: log}}}}"
+    return f"; or add to {given.conditions_at}:   - {{when: {{{when}}}, space: {space}}}"
 
 
 def _left(

@@ -92,7 +92,8 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     freeze(model, config.freeze)
     _check_model(config, model, train, task, rank)
     small = _small_batch(validation)
-    _check_objective(config, model, task, small)
+    averaging = averaging_of(config)
+    _check_objective(config, model, task, small, averages=averaging is not None)
     eval_size = config.eval_batch_size
     if eval_size == "auto":
         with evaluating(model):
@@ -105,7 +106,6 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     groups = parameter_groups(model, lr=config.lr, lr_scales=config.lr_scales)
     _check_optimizer(config, groups, device)
     optimizer: torch.optim.Optimizer = config.optimizer.build(params=groups, lr=config.lr)
-    averaging = averaging_of(config)
     if averaging is not None and averages(optimizer):
         raise InputError(
             f"averaging._target_={config.averaging.target}: {type(optimizer).__name__} averages the weights itself; use"
@@ -201,7 +201,7 @@ def _check_optimizer(config: Config, groups: list[dict[str, Any]], device: torch
         optimizer.step(lambda: 0.0)
 
 
-def _check_objective(config: Config, model: nn.Module, task: Task, batch: Batch) -> None:
+def _check_objective(config: Config, model: nn.Module, task: Task, batch: Batch, *, averages: bool) -> None:
     with torch.no_grad(), evaluating(model):
         outputs = _outputs(model, task, batch)
     try:
@@ -217,7 +217,7 @@ def _check_objective(config: Config, model: nn.Module, task: Task, batch: Batch)
         raise InputError(f"task.metrics: {words} (HYDRA_FULL_ERROR=1 shows where)") from error
     known = [f"val/{name}" for name in names if not name.startswith("examples/")]
     known += [of_training for name, of_training in TRAINING_METRICS.items() if name in names]
-    if averaging_of(config) is not None:
+    if averages:
         known += [f"{AVERAGED}/{name}" for name in names if not name.startswith("examples/")]
     elif config.objective.metric.startswith(f"{AVERAGED}/"):
         raise InputError(

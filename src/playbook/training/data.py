@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,24 +57,40 @@ def load_data(data: Component, reuse: bool = False) -> LoadedData:
 
 
 def refuse_other_data(folder: Path, config: Config, result: Result) -> str:
-    """What is to be known of the data of the finished run in `folder`: nothing where they are those of the config.
+    """`refuse_another_source` of the data."""
+    return refuse_another_source(
+        folder,
+        config,
+        then=(result.environment or {}).get(DATA),
+        now=lambda: load_data(config.data).fingerprint,
+        what="data",
+        given=_place(config.data),
+    )
+
+
+def refuse_another_source(
+    folder: Path, config: Config, *, then: str | None, now: Callable[[], str], what: str, given: str
+) -> str:
+    """What is to be known of what the finished run in `folder` was made from: nothing where it is the same still.
+
+    `then` is the fingerprint that the run recorded, None where it did not, `now` reads today's; `what` it is of, and
+    the `given` key and value that name it.
 
     Raises:
-        InputError: they are other data, and the result is not theirs; `resume=force` is told so and gets it.
+        InputError: it is another one; `resume=force` is told so and gets the result.
     """
-    then = (result.environment or {}).get(DATA)
-    if then is None:  # a run of before data had a fingerprint
+    if then is None:
         return ""
     try:
-        now = load_data(config.data).fingerprint
+        found = now()
     except (InputError, OSError) as error:
-        return f"its data cannot be read now, so whether they are still the same is not known ({one_line(error)})"
-    if now == then:
+        return f"its {what} cannot be read now, so whether they are still the same is not known ({one_line(error)})"
+    if found == then:
         return ""
     if config.resume == "force":
-        return f"the data have changed since ({then} then, {now} now): this is the result of the old ones"
+        return f"the {what} have changed since ({then} then, {found} now): this is the result of the old ones"
     raise InputError(
-        f"output_dir={folder} holds the result of other data ({_place(config.data)}: fingerprint {then}, now {now});"
+        f"output_dir={folder} holds the result of other {what} ({given}: fingerprint {then}, now {found});"
         " overwrite=true trains anew, output_dir=<another folder> keeps both, resume=force shows the old result"
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from functools import cache
 from typing import Any
 
 import torch
 from pytorch_lightning.__version__ import version as lightning_version
 
-from playbook.errors import InputError
+from playbook.errors import CrashError, InputError, one_line
 from playbook.training.distributed import Rank
 
 
@@ -51,7 +54,23 @@ def environment(device: torch.device, rank: Rank) -> dict[str, Any]:
     return {
         "torch": str(torch.__version__),
         "lightning": lightning_version,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": _cuda_name(device, rank) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
         "world_size": rank.world_size,
     }
+
+
+def _cuda_name(device: torch.device, rank: Rank) -> str:
+    """To ask for it begins to use the device, which the process that starts the ranks must not: one that ends does."""
+    if rank.world_size == 1 or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return torch.cuda.get_device_name(device)
+    return _cuda_name_from_elsewhere(str(device))
+
+
+@cache
+def _cuda_name_from_elsewhere(device: str) -> str:
+    asked = [sys.executable, "-c", f"import torch; print(torch.cuda.get_device_name({device!r}))"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise CrashError(f"{device} does not say its name: {one_line(answer.stderr[-200:])}")
+    return answer.stdout.strip()

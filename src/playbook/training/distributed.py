@@ -33,6 +33,7 @@ MEETING_TIME = timedelta(minutes=30)
 """How long ranks wait for one another at most: until the last is started, and in what they do together."""
 SILENCE_SECONDS = 2.0
 """How long a rank that lost another waits before it ends: who watches both sees first the one that has the reason."""
+_ENDED_ELSEWHERE = "a rank elsewhere has ended, and what started it says why"
 LOST = 98
 """The exit code of a rank that lost another one, which it cannot say more about."""
 
@@ -62,12 +63,14 @@ def run_ranks(
     meeting: Mapping[str, str],
     lock: SharedLock | None,
     interrupts: Interrupts,
+    failed_elsewhere: Callable[[], bool] = lambda: False,
 ) -> int:
     """Run `work(rank, *arguments)` in a process for each of `ranks`, those of this machine; returns 0, or the exit code
     of the first that gave one.
 
     `meeting` are the environment variables by which all ranks find each other. Each process holds `lock` too, so that a
-    folder stays locked until the last of them is gone.
+    folder stays locked until the last of them is gone. Ranks that are still there some time after `failed_elsewhere`,
+    those of another machine, wait for what will not come, and are ended.
 
     Raises:
         CrashError: a process was killed, here or on another machine; the others have been ended.
@@ -82,16 +85,19 @@ def run_ranks(
     )
     assert context is not None
     try:
-        return _watch(context, ranks, interrupts)
+        return _watch(context, ranks, interrupts, failed_elsewhere)
     except SystemExit:  # a second Ctrl-C, which the ranks do not see
         for process in context.processes:
             process.kill()
         raise
 
 
-def _watch(context: ProcessContext, ranks: Sequence[Rank], interrupts: Interrupts) -> int:
+def _watch(
+    context: ProcessContext, ranks: Sequence[Rank], interrupts: Interrupts, failed_elsewhere: Callable[[], bool]
+) -> int:
     """See `run_ranks`."""
     forwarded = False
+    deadline: float | None = None
     while True:
         connection.wait(list(context.sentinels), timeout=0.5)
         # Looked at before the others notice: those fail in turn, in ways that say nothing of the cause.
@@ -110,8 +116,15 @@ def _watch(context: ProcessContext, ranks: Sequence[Rank], interrupts: Interrupt
             if isinstance(error, ProcessRaisedException):
                 raise
             if error.exit_code == LOST:
-                raise CrashError("a rank elsewhere has ended, and what started it says why") from None
+                raise CrashError(_ENDED_ELSEWHERE) from None
             return error.exit_code
+        if deadline is None and failed_elsewhere():
+            deadline = time.monotonic() + GRACE_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+                process.join()
+            raise CrashError(_ENDED_ELSEWHERE)
         if interrupts.signum is not None and not forwarded:
             forwarded = True
             for process in context.processes:

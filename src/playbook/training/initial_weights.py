@@ -20,6 +20,7 @@ from playbook.config import Config
 from playbook.errors import InputError, one_line
 from playbook.run_files import CHECKPOINTS, CONFIG, Result
 from playbook.training.checkpoints import best_path, is_sealed, local_path, verify
+from playbook.training.data import refuse_another_source
 from playbook.training.load import load_run
 from playbook.training.name_patterns import matching, shown
 
@@ -97,26 +98,16 @@ def load_initial_weights(place: str) -> InitialWeights:
 
 
 def refuse_other_weights(folder: Path, config: Config, result: Result) -> str:
-    """What is to be known of the initial weights of the finished run in `folder`: nothing where they are the same.
-
-    Raises:
-        InputError: the file holds others now; `resume=force` is told so and gets the result.
-    """
-    then = (result.environment or {}).get(INIT_FROM)
-    if config.init_from is None or then is None:
+    """`refuse_another_source` of the initial weights."""
+    if (place := config.init_from) is None:
         return ""
-    try:
-        now = load_initial_weights(config.init_from).fingerprint()
-    except (InputError, OSError) as error:
-        return f"its initial weights cannot be read now, so whether they are the same is not known ({one_line(error)})"
-    if now == then:
-        return ""
-    if config.resume == "force":
-        return f"init_from has changed since ({then} then, {now} now): this is the result of the old weights"
-    raise InputError(
-        f"output_dir={folder} holds the result of other initial weights (init_from={config.init_from}: fingerprint"
-        f" {then}, now {now}); overwrite=true trains anew, output_dir=<another folder> keeps both, resume=force shows"
-        " the old result"
+    return refuse_another_source(
+        folder,
+        config,
+        then=(result.environment or {}).get(INIT_FROM),
+        now=lambda: load_initial_weights(place).fingerprint(),
+        what="initial weights",
+        given=f"init_from={place}",
     )
 
 

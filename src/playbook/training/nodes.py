@@ -8,7 +8,6 @@ them share; the first command alone writes there.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,6 +27,10 @@ class Launch:
     ranks: tuple[Rank, ...]
     address: str
     port: int
+    """0: any that is free."""
+    index: int = 0
+    count: int = 1
+    """This is command `index` of `count`."""
     of_torchrun: bool = False
     """Whether torchrun holds the place where they meet."""
 
@@ -35,14 +38,6 @@ class Launch:
     def is_first(self) -> bool:
         """Whether the rank that writes is among them, and the folder is this command's to prepare."""
         return self.ranks[0].is_first
-
-    def environment(self) -> dict[str, str]:
-        """What its ranks find each other by."""
-        return {
-            "MASTER_ADDR": self.address,
-            "MASTER_PORT": str(self.port),
-            "TORCHELASTIC_USE_AGENT_STORE": str(self.of_torchrun),
-        }
 
 
 def launch_of(settings: TrainerConfig, environ: Mapping[str, str] = os.environ) -> Launch:
@@ -52,7 +47,7 @@ def launch_of(settings: TrainerConfig, environ: Mapping[str, str] = os.environ) 
         InputError: there are several nodes, and the environment does not say which this is, or counts them otherwise.
     """
     if settings.num_nodes == 1:
-        return Launch(_ranks(settings, 0, 1, 0), "127.0.0.1", _free_port())
+        return Launch(_ranks(settings, 0, 1, 0), "127.0.0.1", port=0)
     given = f"trainer.num_nodes={settings.num_nodes}"
     if not {"RANK", "NODE_RANK", "SLURM_PROCID"} & environ.keys():
         raise InputError(
@@ -82,7 +77,7 @@ def launch_of(settings: TrainerConfig, environ: Mapping[str, str] = os.environ) 
             f" ({allowed[1]})"
         )
     of_torchrun = environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
-    return Launch(_ranks(settings, index, count, local), address, port, of_torchrun)
+    return Launch(_ranks(settings, index, count, local), address, port, index, count, of_torchrun)
 
 
 def first_rank(settings: TrainerConfig) -> Rank:
@@ -97,9 +92,3 @@ def _ranks(settings: TrainerConfig, index: int, count: int, local: int) -> tuple
     return tuple(
         Rank(index * each + number, world_size, local * each + number, settings.num_devices) for number in range(each)
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

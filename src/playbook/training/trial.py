@@ -23,13 +23,15 @@ from playbook.lock import locked
 from playbook.run_files import CONFIG, Result, read_result
 from playbook.training.build import TrialSetup, build
 from playbook.training.code_hash import code_of
+from playbook.training.commands import Commands
+from playbook.training.compilation import compiler_failure_is_a_crash
 from playbook.training.data import refuse_other_data
 from playbook.training.device import choose_device, environment
 from playbook.training.distributed import Rank, meeting, run_ranks
 from playbook.training.initial_weights import refuse_other_weights
 from playbook.training.loop import TrialLoop
 from playbook.training.memory import MemoryLimit
-from playbook.training.nodes import launch_of
+from playbook.training.nodes import Launch, launch_of
 from playbook.training.progress import summary
 from playbook.training.result import infeasible
 from playbook.training.resume import abandon, begin, finish, finished_result, last_commit
@@ -61,7 +63,10 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
             caveats = (refuse_other_data(folder, config, result), refuse_other_weights(folder, config, result))
             _say_that_it_was_finished(console, result, config, "; ".join(filter(None, caveats)))
         else:
-            result, logged_to = _train(folder, config, verbose, reuse_data)
+            launch = launch_of(config.trainer)
+            alone = launch.ranks[0].world_size == 1
+            with nullcontext() if alone else Commands(launch, str(folder)) as commands:
+                result, logged_to = _train(folder, config, launch, commands, verbose, reuse_data)
     console.print(str(folder), style="bold", soft_wrap=True, highlight=False, markup=False)  # to be copied whole
     console.print(summary(result))
     if logged_to:
@@ -79,15 +84,18 @@ def _say_that_it_was_finished(console: Console, result: Result, config: Config, 
             console.print(f"[yellow]the {key} has changed since: this is the result of the old one[/]")
 
 
-def _train(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tuple[Result, str | None]:
-    """The result, and where the logger shows the run. Running out of memory at any point is a result."""
+def _train(
+    folder: Path, config: Config, launch: Launch, commands: Commands | None, verbose: bool, reuse_data: bool
+) -> tuple[Result, str | None]:
+    """The result, and where the logger shows the run. Running out of memory at any point is a result.
+
+    There are `commands` where there are several ranks.
+    """
     # An earlier trial of this process is kept alive by reference cycles within Lightning.
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
-    launch = launch_of(config.trainer)
-    rank = launch.ranks[0]
-    alone = rank.world_size == 1
+    rank, alone = launch.ranks[0], commands is None
     device = choose_device(config.trainer.device, config.trainer.precision, rank)
     setup = result = logged_to = None
     with MemoryLimit() as memory:
@@ -100,18 +108,20 @@ def _train(folder: Path, config: Config, verbose: bool, reuse_data: bool) -> tup
     # Of several nodes the first has the folder, and the ranks of all meet when it is ready.
     with locked(folder, busy) if launch.is_first else nullcontext() as lock, Interrupts() as interrupts:
         state = begin(folder, config, here) if launch.is_first else RunState()
-        if setup is not None and alone:
+        if setup is not None and commands is None:
             result, logged_to = _run(setup, state, interrupts, memory, verbose)
-        elif setup is not None:
+        elif setup is not None and commands is not None:
             del setup
+            commands.ready(interrupts)
             work = (config, verbose)
             code = run_ranks(
                 _train_rank,
                 work,
                 ranks=launch.ranks,
-                meeting=launch.environment(),
+                meeting=commands.environment(),
                 lock=lock,
                 interrupts=interrupts,
+                failed_elsewhere=commands.one_has_failed,
             )
             if code == OUT_OF_MEMORY:
                 state = last_commit(folder)
@@ -165,7 +175,7 @@ def _run(
     logged_to = logger.where
     result = loop = None
     try:
-        with memory:
+        with compiler_failure_is_a_crash(config.trainer.compile), memory:
             loop = TrialLoop(setup, state, interrupts, verbose=verbose)
             result = loop.run()
         if memory.exceeded is not None and setup.rank.world_size == 1:
