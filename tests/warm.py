@@ -147,7 +147,9 @@ def _serve(address: str) -> dict[str, Any]:
     import playbook.study.optuna_mirror
     import playbook.training
     import playbook.training_app  # noqa: F401
+    from playbook.composition import compose_config
 
+    compose_config("train", [])  # whose first time takes Hydra longest
     optuna.storages.RDBStorage("sqlite://")  # optuna imports what it needs when that is asked for
     gc.freeze()
     parent = os.getppid()
