@@ -30,8 +30,8 @@ demo: $(READY) ## a study on digits: which learning rate? 16 trials, and the rep
 	$(BIN)/python train.py -m study=learning_rate study.name=demo
 
 test: $(READY) ## run all tests
-	@# The tests of a file run in one process: what its fixtures train is trained once.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	@# The tests of a file run in one process: what its fixtures train is trained once. Their order is that of conftest.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 integration: $(READY) ## studies on a real Slurm, Ray and PostgreSQL on this machine, with trials preempted and killed (minutes)
 	$(LOCKED) -r requirements-extras.lock

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command import ROOT, Door, Outcome, files
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hypothesis import settings
 
 from playbook.cli import run_cli
+from playbook.composition import CONFIG_DIR
 from playbook.config import Config
 from playbook.trial_config import compose
 
 settings.register_profile("playbook", deadline=None)  # how long an example takes is the machine's business
 settings.load_profile("playbook")
 
+
+LONGEST = ("test_howto", "test_sweep", "test_session", "test_ddp", "test_faults", "test_cli", "test_budget")
+"""The files that take longest: the processes of `make test` begin with them, so that they end together."""
 
 SMALL = {
     "logger": "none",
@@ -37,6 +46,33 @@ def config_of(folder: Path, *overrides: str) -> Config:
     given = {word.partition("=")[0] for word in overrides}
     words = [f"{key}={value}" for key, value in SMALL.items() if key not in given]
     return replace(compose(*words, *overrides), output_dir=str(folder))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _configs_are_read_once() -> Iterator[None]:
+    """Hydra parses the same forty files at each composition; those of `conf/` and its own are copied instead."""
+    with pytest.MonkeyPatch.context() as patch:
+        for source in (FileConfigSource, ImportlibResourcesConfigSource):
+            patch.setattr(source, "load_config", _read_once(source.load_config))
+        yield
+
+
+def _read_once(read: Callable[[ConfigSource, str], ConfigResult]) -> Callable[[ConfigSource, str], ConfigResult]:
+    results: dict[tuple[str, str], ConfigResult] = {}
+
+    def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
+        if source.scheme() == "file" and source.path != CONFIG_DIR:
+            return read(source, config_path)
+        key = source.path, config_path
+        if key not in results:
+            results[key] = read(source, config_path)
+        return copy.deepcopy(results[key])
+
+    return load_config
 
 
 @pytest.fixture
@@ -77,6 +113,8 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         before, singletons = files(tmp_path), Singleton.get_state()
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        if not any("hydra.mode" in word for word in words):  # to see whether it is there Hydra composes once more
+            monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         capsys.readouterr()
         try:
             with pytest.raises(SystemExit) as end:

@@ -237,7 +237,7 @@ def test_what_hydra_is_given(typed: str, given: str) -> None:
     assert hydra_arguments(typed.split()) == given.split()
 
 
-def test_a_study_keeps_the_command_as_it_was_typed(door: Door, tmp_path: Path) -> None:
+def test_a_study_keeps_the_command_as_it_was_typed(door: Door, tmp_path: Path, unreported: None) -> None:
     typed = ["study.name=7", "lr=0.1,0.2", "-m", "study.roles.lr=scientific", *SMALL, "study.dry_run=false"]
     assert door(*typed).code == 0
     study = yaml.safe_load((tmp_path / "outputs" / "studies" / "7" / "study.yaml").read_text())
@@ -586,12 +586,12 @@ def test_hydra_full_error_shows_where_a_fault_was_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["model=mlp,cnn"], ["optimizer=choice(adam,sgd)"]])
-def test_options_of_a_group_are_swept(door: Door, tmp_path: Path, words: list[str]) -> None:
+def test_options_of_a_group_are_swept(door: Door, tmp_path: Path, words: list[str], unreported: None) -> None:
     assert door("-m", *words, "logger=none", "max_steps=2").code == 0
     assert len(list((tmp_path / "outputs" / "studies").glob("*/trial_*"))) == 2
 
 
-def test_a_refused_trial_of_a_sweep_leaves_the_others(door: Door, tmp_path: Path) -> None:
+def test_a_refused_trial_of_a_sweep_leaves_the_others(door: Door, tmp_path: Path, unreported: None) -> None:
     sweep = door("-m", "schedule=linear", "schedule.decay_steps=2,9,1", "max_steps=2", "logger=none")
     assert sweep.code == 1
     assert "schedule.decay_steps=9 is more than max_steps=2" in " ".join(sweep.out.split())

@@ -9,6 +9,7 @@ signals, and ends as an interpreter does. What it imports, and a signal while it
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -137,12 +139,19 @@ def _place() -> Path:
 
 def _serve(address: str) -> dict[str, Any]:
     """Returns in a child alone: the request that it is to fulfil."""
+    import optuna
+
     import hydra_plugins.quasi_random_sweeper._core  # noqa: F401
+    import playbook.models
     import playbook.report.study_report
     import playbook.study.optuna_mirror
     import playbook.training
     import playbook.training_app  # noqa: F401
+    from playbook.composition import compose_config
 
+    compose_config("train", [])  # whose first time takes Hydra longest
+    optuna.storages.RDBStorage("sqlite://")  # optuna imports what it needs when that is asked for
+    gc.freeze()
     parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
@@ -195,7 +204,19 @@ def _become(request: dict[str, Any]) -> None:
     sys.argv = request["words"]
     script = Path(sys.argv[0]).absolute()
     sys.path[0] = str(script.parent)
-    runpy.run_path(str(script), run_name="__main__")
+    code: Any = 0
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        code = end.code
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ that production code has no hooks, and sends SIGKILL to itself at the n-th passa
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -219,8 +220,12 @@ def _inode(path: Path) -> int:
 
 
 def _serve() -> NoReturn:
+    import playbook.models
     import playbook.training  # noqa: F401
+    from playbook.composition import compose_config
 
+    compose_config("train", [])  # whose first time takes Hydra longest
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         folder = Path(request["folder"])

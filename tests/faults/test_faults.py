@@ -65,7 +65,7 @@ def test_killed_at_random_moments_it_ends_as_its_twin(trials, monkeypatch):
 
 def test_a_new_process_goes_on_from_what_a_killed_one_left(trials):
     folder = trials.place / "process"
-    assert trials.driver.run_process(trials.words, folder, kill_after=trials.seconds / 2).code == KILLED
+    assert trials.driver.run(trials.words, folder, kill_after=trials.seconds / 2).code == KILLED
     assert trials.driver.run_process(trials.words, folder).code == 0
     same(trials.compare(folder, "process", Counter()))
 

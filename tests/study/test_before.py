@@ -58,7 +58,9 @@ def test_a_run_opens_with_its_model_and_is_found_again(door: Door, outputs: Path
     assert again.left_behind == []
 
 
-def test_a_study_goes_on_and_is_extended_with_the_points_that_it_would_have_had(door: Door, outputs: Path) -> None:
+def test_a_study_goes_on_and_is_extended_with_the_points_that_it_would_have_had(
+    door: Door, outputs: Path, unreported: None
+) -> None:
     stopped = outputs / "studies" / "arms" / "trial_00003"
     before = {path: path.read_bytes() for path in outputs.glob("studies/arms/trial_*/result.json")}
     done = door(*STUDY, "study.n_trials=6")

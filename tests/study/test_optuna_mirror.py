@@ -276,7 +276,9 @@ def add_all(folder: str, numbers: list[int]) -> None:
 
 
 def spawn(folder: Path, numbers: list[int]) -> multiprocessing.Process:
-    process = multiprocessing.get_context("spawn").Process(target=add_all, args=(str(folder), numbers))
+    preloaded = ["playbook.study.optuna_mirror.mirror", "optuna.storages._rdb.storage", "pytest"]
+    multiprocessing.set_forkserver_preload(preloaded)  # imports would take longer than what they do
+    process = multiprocessing.get_context("forkserver").Process(target=add_all, args=(str(folder), numbers))
     process.start()
     return process
 

@@ -75,7 +75,7 @@ def test_what_the_playbook_forbids_to_trials_of_ours_is_other_apps_own_business(
 
 def test_a_job_that_exits_ends_its_own_trial(app: Path) -> None:
     words = (*SWEEP, "x=0.1,0.2,0.3", "exit_at=0.1", "hydra.sweeper.study={name: e, retries: 0}")
-    done = python("app.py", *words, folder=app)
+    done = warm.run("app.py", *words, folder=app)
     assert done.returncode == 1
     table = pl.read_csv(app / "studies" / "e" / "trials.csv")
     assert dict(zip(table["x"], table["status"], strict=True)) == {0.1: "crashed", 0.2: "complete", 0.3: "complete"}

@@ -25,6 +25,7 @@ from playbook.study.space import Choice
 from playbook.study.study_files import outcome, read_study
 
 SHORT = ("logger=none", "max_steps=20", "eval_every=10", "trainer.num_threads=1", "trainer.device=cpu")
+UNREPORTED = ROOT / "tests" / "unreported_train.py"
 LR = "lr=tag(log,interval(1e-4,1e-1))"
 
 
@@ -50,10 +51,10 @@ def test_a_study_is_extended_to_its_new_target(door: Door, tmp_path: Path, unrep
     assert "5 of 5 trials done" in door(*words, "study.n_trials=2").out
 
 
-def test_a_grid_with_seeds_is_all_of_it(door: Door, tmp_path: Path) -> None:
-    assert door("-m", "lr=1e-3,1e-2", "seed=0,1,2", "study.name=grid", *SHORT).code == 0
+def test_a_grid_with_seeds_is_all_of_it(door: Door, tmp_path: Path, unreported: None) -> None:
+    assert door("-m", "lr=1e-3,1e-2", "seed=0,1", "study.name=grid", *SHORT).code == 0
     table = pl.read_csv(tmp_path / "outputs" / "studies" / "grid" / "trials.csv")
-    assert sorted(table.select("lr", "seed").rows()) == [(lr, seed) for lr in (1e-3, 1e-2) for seed in (0, 1, 2)]
+    assert sorted(table.select("lr", "seed").rows()) == [(lr, seed) for lr in (1e-3, 1e-2) for seed in (0, 1)]
     assert table.columns == ["trial", "arm", "status", "objective", "best_step", "seed", "lr"]
 
 
@@ -63,12 +64,12 @@ def test_the_same_command_without_a_name_finds_its_study(door: Door, tmp_path: P
     assert len(list((tmp_path / "outputs" / "studies").iterdir())) == 2
 
 
-def test_options_of_groups_are_arms_with_their_own_spaces(door: Door, tmp_path: Path) -> None:
-    assert door("-m", "study=optimizers", "study.name=arms", "study.n_trials=5", *SHORT).code == 0
+def test_options_of_groups_are_arms_with_their_own_spaces(door: Door, tmp_path: Path, unreported: None) -> None:
+    assert door("-m", "study=optimizers", "study.name=arms", "study.n_trials=3", *SHORT).code == 0
     table = pl.read_csv(tmp_path / "outputs" / "studies" / "arms" / "trials.csv")
-    assert table["optimizer"].to_list() == ["nesterov", "adam", "nesterov", "adam", "nesterov"]
+    assert table["optimizer"].to_list() == ["nesterov", "adam", "nesterov"]
     momentum, beta1 = table["optimizer.momentum"].is_not_null(), table["optimizer.beta1"].is_not_null()
-    assert momentum.to_list() == [True, False, True, False, True]
+    assert momentum.to_list() == [True, False, True]
     assert (momentum != beta1).all()
 
 
@@ -108,7 +109,9 @@ def test_a_trial_can_be_run_again_by_its_command(door: Door, tmp_path: Path, unr
         assert there.read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_a_third_diverges_and_two_crash(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_diverges_and_two_crash(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreported: None
+) -> None:
     """Each outcome is recorded, the others are done; crashes are retried, kept, and run again by the same command."""
     import playbook.training as training
 
@@ -261,7 +264,7 @@ def test_a_changed_study_is_refused_with_the_difference(door: Door, unreported: 
     assert door(*words, LR, *(word for word in SHORT if word != "logger=none"), "logger=wandb").code == 0
 
 
-def test_the_plan_alone_writes_nothing(door: Door) -> None:
+def test_the_plan_alone_writes_nothing(door: Door, untimed: None) -> None:
     plan = door("-m", "study=tune_optimizer", "study.n_trials=30", "study.dry_run=true", *SHORT)
     assert plan.code == 0
     assert plan.left_behind == []
@@ -269,7 +272,7 @@ def test_the_plan_alone_writes_nothing(door: Door) -> None:
     assert "lr" in plan.out
 
 
-def test_a_list_of_trials(door: Door, tmp_path: Path) -> None:
+def test_a_list_of_trials(door: Door, tmp_path: Path, unreported: None) -> None:
     trials = "study.trials=[{lr: 0.1, model.width: 8}, {lr: 0.2, optimizer: adam}]"
     assert door("-m", trials, "study.name=l", *SHORT).code == 0
     table = pl.read_csv(tmp_path / "outputs" / "studies" / "l" / "trials.csv")
@@ -339,71 +342,60 @@ def test_the_block_in_conf_has_the_defaults_of_the_code() -> None:
 
 
 def start(folder: Path, *words: str) -> warm.Command:
-    """A sweep as a process group of its own."""
-    return warm.start(ROOT / "train.py", "-m", *words, folder=folder)
+    """A sweep as a process group of its own, which ends without its report."""
+    return warm.start(UNREPORTED, "-m", *words, folder=folder)
 
 
 def test_one_study_whatever_runs_it(door: Door, tmp_path: Path, unreported: None) -> None:
-    """In process, two workers, two halves, and killed at random moments: the same table, no trial trained twice."""
-    words = ("optimizer=adam", LR, "study.name=s", "study.n_trials=6", *SHORT)
+    """In process, in two halves, and killed at random moments and then ended by two workers: the same table, and a
+    finished trial is never begun again.
+    """
+    words = ("optimizer=adam", LR, "study.name=s", "study.n_trials=4", "max_steps=60", *SHORT[:1], *SHORT[2:])
     assert door("-m", *words).code == 0
     whole = trials_csv(tmp_path, "s")
 
     half = tmp_path / "halves"
     half.mkdir()
-    for n_trials in ("3", "6"):
+    for n_trials in ("2", "4"):
         assert door("-m", *words, f"study.n_trials={n_trials}", f"output_root={half}/outputs").code == 0
     assert trials_csv(half, "s") == whole
 
-    pool = tmp_path / "pool"
-    pool.mkdir()
-    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    done = warm.run(ROOT / "train.py", "-m", *joblib, *words, folder=pool)
-    assert done.returncode == 0, done.stderr
-    assert trials_csv(pool, "s") == whole
-
-
-def test_killed_at_ten_random_moments(door: Door, tmp_path: Path, unreported: None) -> None:
-    """SIGKILL for the sweep and its workers, again and again; a finished trial is never begun again."""
-    words = ("optimizer=adam", LR, "study.name=s", "study.n_trials=8", *SHORT[:1], "max_steps=150", *SHORT[2:])
-    assert door("-m", *words).code == 0
-    whole = trials_csv(tmp_path, "s")
     folder = tmp_path / "killed"
     folder.mkdir()
     moments = random.Random(0)
     finished: dict[Path, int] = {}
-    for kill in range(10):
-        pool = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2") if kill == 5 else ()  # its workers import all
+    for _ in range(6):
         before = written(folder)
-        sweep = start(folder, *words, *pool)
+        sweep = start(folder, *words)
         while written(folder) == before and sweep.poll() is None:  # importing torch is no moment of interest
             time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.6))
-        with suppress(ProcessLookupError):  # the study was over before its tenth kill
+        time.sleep(moments.uniform(0, 0.3))
+        with suppress(ProcessLookupError):  # the study was over before its sixth kill
             os.killpg(sweep.pid, signal.SIGKILL)
         sweep.wait()
         assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
         finished = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
-    assert len(finished) > 0
-    assert warm.run(ROOT / "train.py", "-m", *words, folder=folder).returncode == 0
+    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = warm.run(UNREPORTED, "-m", *joblib, *words, folder=folder)
+    assert done.returncode == 0, done.stderr
     assert trials_csv(folder, "s") == whole
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
 
 
 def written(folder: Path) -> int:
-    """The last moment at which a run in the folder wrote anything."""
-    paths = list(folder.glob("outputs/studies/s/trial_*/**/*"))
-    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+    """The last moment at which a run in the folder wrote into its table of evaluations."""
+    paths = folder.glob("outputs/studies/s/trial_*/evals.csv")
+    return max((path.stat().st_mtime_ns for path in paths), default=0)
 
 
 def test_two_sweeps_of_one_study_do_not_meet(tmp_path: Path) -> None:
-    words = (LR, "study.name=s", "study.n_trials=2", "max_steps=100000", "logger=none")
+    words = (LR, "study.name=s", "study.n_trials=2", "max_steps=20000", "logger=none")
     sweep = start(tmp_path, *words)
     try:
-        for _ in range(300):
+        for _ in range(3000):
             if list(tmp_path.rglob("trial_00000/evals.csv")):
                 break
-            time.sleep(0.1)
+            time.sleep(0.01)
         second = warm.run(ROOT / "train.py", "-m", *words, folder=tmp_path)
         assert second.returncode == 2
         assert "another sweep of this study is running" in second.stderr
@@ -414,12 +406,12 @@ def test_two_sweeps_of_one_study_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    words = (LR, "study.name=s", "study.n_trials=2", "max_steps=100000", "eval_every=100", "logger=none")
+    words = (LR, "study.name=s", "study.n_trials=2", "max_steps=20000", "eval_every=100", "logger=none")
     sweep = start(tmp_path, *words)
-    for _ in range(300):
+    for _ in range(3000):
         if list(tmp_path.rglob("trial_00000/evals.csv")):
             break
-        time.sleep(0.1)
+        time.sleep(0.01)
     os.kill(sweep.pid, signal.SIGINT)
     assert sweep.wait(timeout=60) == 130
     study = tmp_path / "outputs" / "studies" / "s"

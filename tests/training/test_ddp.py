@@ -1,7 +1,8 @@
 """Data-parallel ranks: the numbers are those of one process, and nothing that dies leaves anything behind (D5, D6).
 
-What only a process of its own can show runs as `python train.py …`. The other trials start their ranks from a server
-that has imported everything: half a second a trial instead of ten.
+What only a process of its own can show runs as `python train.py …`. Where a rank or its parent dies, the ranks are
+new interpreters, as users have them. Elsewhere they are forks of the command, or come from a server that has imported
+everything: half a second a trial instead of ten.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from playbook.training import distributed, train, trial
 from playbook.training.checkpoints import step_of
 
 ROOT = Path(__file__).parents[2]
+FORKED_RANKS = ROOT / "tests" / "forked_ranks_train.py"
 VALIDATION_SIZES = (11, 64, 1797)
 DDP = ("trainer=ddp", "trainer.num_devices=2", "trainer.num_threads=1", "trainer.device=cpu", "logger=none")
 TRIAL = (
@@ -252,10 +254,10 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def disturb(folder: Path, act: Callable[[int], object]) -> Death:
+def disturb(folder: Path, act: Callable[[int], object], script: Path = ROOT / "train.py") -> Death:
     """`python train.py …` in a session of its own; once it has committed something more, `act` on its process id."""
     before = newest_commit(folder)
-    with warm.start(ROOT / "train.py", *TRIAL, f"output_dir={folder}", folder=folder.parent) as process:
+    with warm.start(script, *TRIAL, f"output_dir={folder}", folder=folder.parent) as process:
         try:
             until(lambda: newest_commit(folder) > before or process.poll() is not None)
             act(process.pid)
@@ -281,9 +283,10 @@ def deaths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, De
         if ranks_of(pid):
             locked.append(is_locked(folder) or not ranks_of(pid))
 
-    found["SIGTERM"] = disturb(folder, lambda pid: os.kill(pid, signal.SIGTERM))
+    found["SIGTERM"] = disturb(folder, lambda pid: os.kill(pid, signal.SIGTERM), FORKED_RANKS)
     found["a rank"] = disturb(folder, lambda pid: os.kill(ranks_of(pid)[1], signal.SIGKILL))
-    found["Ctrl-C"] = disturb(folder, lambda pid: os.killpg(pid, signal.SIGINT))  # a terminal sends it to all of them
+    # A terminal sends it to all of them.
+    found["Ctrl-C"] = disturb(folder, lambda pid: os.killpg(pid, signal.SIGINT), FORKED_RANKS)
     found["the parent"] = disturb(folder, kill_the_parent)
     assert all(locked)
     assert not is_locked(folder)

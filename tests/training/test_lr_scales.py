@@ -57,7 +57,7 @@ def test_what_no_parameter_is_called_is_refused_before_anything_is_written(trial
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_searched_in_a_study(door, untimed):
+def test_it_is_searched_in_a_study(door, unreported):
     done = door(
         *("-m", "+lr_scales.head=tag(log,interval(1,100))", "study.name=head", "study.n_trials=2"),
         *("model.width=8", "max_steps=2", "eval_every=2", "logger=none"),

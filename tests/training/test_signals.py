@@ -33,7 +33,7 @@ from playbook.training.signals import SIGNALS, Interrupts
 ROOT = Path(__file__).parents[2]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGUSR2: 143}
 OF_A_COMMAND = (signal.SIGINT, signal.SIGTERM)  # a process takes seconds to start: the others are sent to this one
-TRIAL = ("model.dropout=0.1", "max_steps=4000", "eval_every=250", "lr=0.02", "optimizer=adamw", "keep_best=2")
+TRIAL = ("model.dropout=0.1", "max_steps=2000", "eval_every=125", "lr=0.02", "optimizer=adamw", "keep_best=2")
 SMALL = ("logger=none", "trainer.device=cpu", "trainer.num_threads=1", "batch_size=32")
 
 
@@ -93,7 +93,7 @@ def test_a_signal_stops_the_command_with_its_code(chain, signum):
     assert not end.finished
     first, last = end.err
     assert first == f"{signal.Signals(signum).name}: stopping at the end of this step"
-    said = re.fullmatch(r"stopped; saved at step (\d+) of 4000: the same command goes on from there", last)
+    said = re.fullmatch(r"stopped; saved at step (\d+) of 2000: the same command goes on from there", last)
     assert said is not None
     assert end.newest == end.rows == int(said[1])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,8 +80,12 @@ def test_data_that_are_not_here_are_not_fetched(plain: Callable[..., dict], tmp_
     config = plain("data=fashion_mnist", f"data.root={tmp_path}", "data.download=true")
     with pytest.raises(InputError, match="data"):
         timing.seconds_of_trial(config)
-    assert TrainingApp().seconds_of_trial(config) is None
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_process_that_fails_tells_nothing(plain: Callable[..., dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert TrainingApp().seconds_of_trial(plain()) is None
 
 
 def test_the_plan_asks_a_process_of_its_own(plain: Callable[..., dict], monkeypatch: pytest.MonkeyPatch) -> None:
