@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playbook.analysis.repeats import averaged
+from playbook.analysis.repeats import trained_settings
+from playbook.analysis.rules.best import best, is_level
 from playbook.analysis.study import load_study
 from playbook.config import NOT_PART_OF_A_TRIAL, Config, read_config
 from playbook.errors import InputError
@@ -73,11 +74,13 @@ def _of_folder(name: str, folder: Path, both: Sequence[str]) -> Side:
 
 def _of_study(shown: str, folder: Path, both: Sequence[str]) -> Side:
     tables = load_study(folder).tables()
-    ranked = averaged(tables).ranked()
-    if not len(ranked):
+    winner = best(tables)
+    if winner is None:
         raise InputError(f"{shown}: the study has no winner: none of its trials is complete")
-    objectives = tuple(ranked["objective"].to_list())
-    return _of_trial(shown, folder, int(ranked["trial"][0]), both, objectives)
+    if is_level(tables):
+        raise InputError(f"{shown}: the study has no winner: all of its trials have one {tables.objective.metric}")
+    objectives = tuple(tables.sign * each.loss for each in trained_settings(tables))
+    return _of_trial(shown, folder, winner.trial, both, objectives)
 
 
 def _of_run(shown: str, folder: Path, both: Sequence[str]) -> Side:
