@@ -251,6 +251,15 @@ def test_the_noise_of_the_examples_is_paired(compared, monkeypatch):
     assert "validation set of 4 examples" in " ".join(said.remarks)
 
 
+def test_a_change_that_does_nothing_is_said_to_do_nothing(tmp_path):
+    said = compare(tmp_path, ["clip_norm=1e9"], [])
+    assert said.verdict == "cannot tell"
+    assert said.remarks == (
+        "Every repeat had the same objective with both: what differs between them did nothing here.",
+    )
+    assert said.next.startswith("python train.py logger=none")
+
+
 @pytest.fixture
 def door(tmp_path, monkeypatch, capsys):
     """`door("results=…")`: the exit code and the output of `python scripts/compare.py …`."""

@@ -10,6 +10,7 @@ from playbook.report.charts.palette import INFEASIBLE, QUIET, colour_of
 from playbook.report.charts.ticks import number_axis
 
 WIDTH, HEIGHT = 560, 240
+WHOLE = alt.Axis(format="d", tickMinStep=1)
 SIDES = ("candidate", "incumbent")
 
 
@@ -34,7 +35,8 @@ def _repeats(comparison: Comparison) -> Chart:
     worst = high + margin if comparison.mode == "min" else low - margin
     failed = [{"repeat": repeat, "side": side, "value": worst} for repeat, side, value in repeats if value is None]
     colours = alt.Scale(domain=list(SIDES), range=[colour_of(0), colour_of(1)])
-    x = alt.X("repeat:Q", title="repeat", scale=alt.Scale(domain=[0.5, len(comparison.pairs) + 0.5], nice=False))
+    domain = [0.5, len(comparison.pairs) + 0.5]
+    x = alt.X("repeat:Q", title="repeat", axis=WHOLE, scale=alt.Scale(domain=domain, nice=False))
     axis = alt.Axis(**number_axis("linear", low - margin, high + margin))
     y = alt.Y("value:Q", title=comparison.metric, scale=scale, axis=axis)
     shape = alt.Shape("side:N", title=None, scale=alt.Scale(domain=list(SIDES), range=["circle", "triangle"]))
@@ -68,7 +70,7 @@ def _effects(comparison: Comparison) -> Chart:
         if look.low is not None
     ]
     domain = [rows[0]["repeats"] - 0.5, rows[-1]["repeats"] + 0.5]  # type: ignore[operator]
-    x = alt.X("repeats:Q", title="repeats of each", scale=alt.Scale(domain=domain, nice=False))
+    x = alt.X("repeats:Q", title="repeats of each", axis=WHOLE, scale=alt.Scale(domain=domain, nice=False))
     y = alt.Y("effect:Q", title=f"better in {comparison.metric} by", scale=alt.Scale(zero=False))
     base = alt.Chart(alt.NamedData(name="looks"))
     line = alt.Chart(alt.NamedData(name="margin")).mark_rule(strokeDash=[5, 4], color=QUIET, strokeWidth=1.5)

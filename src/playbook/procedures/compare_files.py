@@ -74,7 +74,10 @@ def _page(comparison: Comparison) -> Page:
         charts=compare_charts(comparison),
         table=(("repeat", "seed", "split", "candidate", "incumbent"), rows),
         facts=[
-            *((name, " ".join(side.overrides) or side.given) for name, side in sides),
+            *(
+                (name, " ".join(side.overrides) or (side.given if not comparison.study else "the defaults"))
+                for name, side in sides
+            ),
             ("command", comparison.command),
             *([("trials", comparison.study)] if comparison.study else []),
         ],

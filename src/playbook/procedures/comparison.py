@@ -191,6 +191,8 @@ def _effect(comparison: Comparison) -> list[str]:
 
 def signed(effect: float) -> str:
     """`0.02 better`, `0.01 worse`."""
+    if effect == 0:
+        return "equal"
     return f"{brief(abs(effect))} {'better' if effect >= 0 else 'worse'}"
 
 
@@ -223,6 +225,8 @@ def _what_would_tell(comparison: Comparison) -> list[str]:
 
 def _remarks(comparison: Comparison) -> list[str]:
     said, last = [], comparison.last
+    if last.by == "objective" and all(pair.candidate == pair.incumbent for pair in comparison.pairs):
+        said.append("Every repeat had the same objective with both: what differs between them did nothing here.")
     if comparison.examples_se and last.effect is not None and comparison.verdict == "adopt":
         beyond = last.effect > 2 * comparison.examples_se
         said.append(

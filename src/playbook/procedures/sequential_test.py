@@ -54,6 +54,10 @@ class Thresholds:
 THRESHOLDS = Thresholds()
 
 
+ROUNDING = 1e-14
+"""Of the largest objective: a mean of differences that is closer to 0 is 0."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """An effect with its standard error and degrees of freedom, from `num` repeats of each (or as good as so many)."""
@@ -146,6 +150,8 @@ def look(
     by: Literal["objective", "ranks"] = "ranks" if any(infeasible) else "objective"
     num = (len(ours), len(theirs))
     effect = _effect_of_the_feasible(ours, theirs, paired)
+    if effect is not None and abs(effect) < ROUNDING * max(map(_largest, (ours, theirs))):
+        effect = 0.0
     if min(num) < THRESHOLDS.fewest:
         return Look(num, infeasible, "cannot tell", by, effect, None, None, None, None, None, alpha)
     if by == "ranks":
@@ -274,6 +280,10 @@ def _effect_of_the_feasible(ours: Numbers, theirs: Numbers, paired: bool) -> flo
         return float(differences.mean()) if len(differences) else None
     means = [each[~np.isnan(each)] for each in (ours, theirs)]
     return float(means[0].mean() - means[1].mean()) if all(map(len, means)) else None
+
+
+def _largest(values: Numbers) -> float:
+    return float(np.nanmax(np.abs(values), initial=0.0))
 
 
 def _share_of_runs(ours: Numbers, theirs: Numbers) -> float:
