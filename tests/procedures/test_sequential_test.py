@@ -25,7 +25,7 @@ def drawn(seed, num=8, better_by=0.0):
 def test_with_a_known_noise_it_is_the_z_interval_at_the_level_of_the_look():
     ours, theirs = drawn(0, num=10)
     found = look(ours, theirs, noise_sd=1.0, alpha=0.05)
-    reach = norm.isf(0.08 * 0.05 * 8 / 10) * math.sqrt(2 / 10)
+    reach = norm.isf(0.1 * 0.05 * 8 / 10) * math.sqrt(2 / 10)
     effect = fmean(theirs) - fmean(ours)
     assert (found.low, found.effect, found.high) == pytest.approx((effect - reach, effect, effect + reach))
     assert found.p_better == pytest.approx(norm.cdf(effect / math.sqrt(2 / 10)))
