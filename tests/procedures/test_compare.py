@@ -230,24 +230,26 @@ def test_unequal_lengths_are_said():
 
 
 def test_the_noise_of_the_examples_is_paired(compared, monkeypatch):
-    """Two examples of four change sides in every pair: the mean is 0, and its error that of four differences."""
+    """Two examples of four change sides in every pair, beside what the objectives differ by."""
     import numpy as np
 
     tables = Study.tables
 
     def with_examples(self):
         found = tables(self)
-        rows = {0: [[0, 0, 1, 1]], 1: [[1, 0, 1, 0]]}
-        steps = {row["trial"]: row["best_step"] for row in found.trials.iter_rows(named=True)}
+        around = np.array([[-0.1, -0.1, 0.1, 0.1], [0.1, -0.1, 0.1, -0.1]])
         examples = {
-            trial: Examples(np.array([step]), np.array(rows[trial % 2], np.float32)) for trial, step in steps.items()
+            row["trial"]: Examples(
+                np.array([row["best_step"]]), np.float32(row["objective"] + around[[row["trial"] % 2]])
+            )
+            for row in found.trials.iter_rows(named=True)
         }
         return replace(found, examples=examples)
 
     monkeypatch.setattr(Study, "tables", with_examples)
     said = compare(compared[0])
     assert said.n_examples == 4
-    assert said.examples_se == pytest.approx(np.std([1, 0, 0, -1], ddof=1) / 2)
+    assert said.examples_se == pytest.approx(np.std([0.2, 0, 0, -0.2], ddof=1) / 2)
     assert "validation set of 4 examples" in " ".join(said.remarks)
 
 

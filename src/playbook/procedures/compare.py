@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveInt
 from rich.console import Console
 
+from playbook.analysis.examples import Examples
 from playbook.analysis.study import load_study
 from playbook.composition import outside_of_scripts
 from playbook.procedures.compare_files import write_comparison
@@ -222,25 +224,34 @@ class _Procedure:
     def _noise_of_examples(self, repeats: _Repeats) -> tuple[float | None, int | None]:
         """The standard error of the effect over the validation examples, paired, and their number.
 
-        None where the examples were not recorded, or each pair has a split of its own.
+        None where the examples were not recorded, each pair has a split of its own, or the objective is not the mean of
+        what they have to say.
         """
         if self._options.vary != "seed":
             return None, None
         examples = load_study(self._study).tables().examples
         differences = []
         for number in range(len(repeats.pairs)):
-            rows = []
-            for trial in (2 * number, 2 * number + 1):
-                result = repeats.outcomes[trial].result
-                recorded = examples.get(trial)
-                step = None if result is None else result.best_step
-                rows.append(None if recorded is None or step is None else recorded.at(step))
-            if rows[0] is not None and rows[1] is not None and rows[0].shape == rows[1].shape:
-                differences.append(rows[1].astype(np.float64) - rows[0])
+            ours, theirs = (self._at_its_best(repeats, examples, 2 * number + side) for side in (0, 1))
+            if ours is not None and theirs is not None and ours.shape == theirs.shape:
+                differences.append(theirs - ours)
         if not differences or len({len(each) for each in differences}) > 1 or len(differences[0]) < 2:
             return None, None
         of_example = np.mean(differences, axis=0)
         return float(of_example.std(ddof=1) / math.sqrt(len(of_example))), len(of_example)
+
+    def _at_its_best(
+        self, repeats: _Repeats, examples: Mapping[int, Examples], trial: int
+    ) -> NDArray[np.float64] | None:
+        """What the examples of a trial had to say when its objective was best, lower is better."""
+        result, recorded = repeats.outcomes[trial].result, examples.get(trial)
+        if result is None or result.best_step is None or result.objective is None or recorded is None:
+            return None
+        values = recorded.at(result.best_step)
+        mean = result.objective if self._objective.mode == "min" else 1 - result.objective
+        if values is None or not math.isclose(float(values.mean(dtype=np.float64)), mean, rel_tol=1e-3, abs_tol=1e-6):
+            return None
+        return values.astype(np.float64)
 
 
 def _objective(outcome: Outcome) -> float | None:

@@ -1,9 +1,9 @@
 """Which of two configurations trains better, from repeats of both, looked at as often as one likes (B11).
 
-A look is a t interval at a level of its own, so small that the chance that *any* look ever leaves
-the truth above (or below) its interval is at most `alpha` / 2: repeated confidence intervals under an alpha-spending
-schedule (Lan and DeMets 1983; Jennison and Turnbull 1989). `tests/analysis/truth/compare.py` measures it, with normal,
-skewed, heavy-tailed and discrete noise. The differences of repeats of one configuration with itself are symmetric
+A look is a t interval at a level of its own, so small that the chance that *any* look ever leaves the truth above (or
+below) its interval is at most `alpha` / 2: repeated confidence intervals under an alpha-spending schedule (Lan and
+DeMets 1983; Jennison and Turnbull 1989). `tests/analysis/truth/compare.py` measures it, with normal, skewed,
+heavy-tailed and discrete noise. The differences of repeats of one configuration with itself are symmetric
 however skewed their noise is, which is why a t test errs to the safe side there.
 
 Lists of numbers in, a verdict out; nothing here knows of runs and studies.
