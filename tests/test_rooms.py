@@ -40,6 +40,10 @@ MAY_IMPORT = {
     },
     "training_app": {"errors", "config", "trial_config", "loggers", "training", "study", "report"},
     "studies": {"composition", "trial_config", "cli", "study", "analysis", "training"},
+    "procedures": {
+        *("errors", "validation", "text", "run_files", "config", "composition", "trial_config"),
+        *("study", "analysis", "report", "studies"),
+    },
 }
 TORCH_FREE = tuple(
     room

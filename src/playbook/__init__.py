@@ -6,6 +6,7 @@
     playbook.plot_run(run)                             # its picture
     study = playbook.run_study("study=learning_rate")  # as `python train.py -m study=learning_rate`
     study = playbook.load_study("outputs/studies/…")   # its trials, and what stands out: `study.findings()`
+    playbook.compare(["lr=0.1"], [])                   # is a change real? as `python scripts/compare.py`
 
 Everything is imported when it is first used, so that `import playbook` is free.
 """
@@ -26,16 +27,18 @@ if "OMP_WAIT_POLICY" not in os.environ:
 if TYPE_CHECKING:
     from playbook.analysis.study import Study, load_study
     from playbook.config import Config
+    from playbook.procedures.compare import compare
     from playbook.report import plot_run
     from playbook.studies import run_study
     from playbook.training.load import Run, load_run
     from playbook.training.trial import train
     from playbook.trial_config import compose
 
-__all__ = ["Config", "Run", "Study", "compose", "load_run", "load_study", "plot_run", "run_study", "train"]
+__all__ = ["Config", "Run", "Study", "compare", "compose", "load_run", "load_study", "plot_run", "run_study", "train"]
 
 _HOMES = {
     "Config": "playbook.config",
+    "compare": "playbook.procedures.compare",
     "compose": "playbook.trial_config",
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",

@@ -6,8 +6,8 @@ No torch here, and pydantic only where something is refused: `--help` and `--cfg
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -41,6 +42,17 @@ def compose_config(config_name: str, overrides: Sequence[str], config_dir: str =
     context = nullcontext() if inside else initialize_config_dir(config_dir, version_base="1.3")
     with context:
         return compose(config_name, overrides=list(overrides), return_hydra_config=True)
+
+
+@contextmanager
+def outside_of_scripts() -> Iterator[None]:
+    """Within, configs are composed from `conf/` as from Python, also where a script's `hydra.main` composes its own."""
+    own = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        restore_gh_from_backup(own)
 
 
 def refuse_group_without_option(override: str) -> None:

@@ -51,6 +51,10 @@ def registry_listing(registry: Registry) -> Group:
         about = Text(entry.name, style="bold").append(f"\n{entry.goal}" if entry.goal else "", style="not bold")
         best = number(entry.objective) + ("" if entry.objective is None else f"\n{entry.metric}")
         lines.append(_row(about, Text("\n".join(_counts(entry))), Text(best), entry.created[:10]))
+        if entry.verdict:
+            lines.append(Text(entry.verdict, overflow="fold"))
+        if entry.adopted is not None:
+            lines.append(Text(f"adopted: {entry.adopted}", style="bold", overflow="fold"))
         # Across the columns, so that it can be copied.
         lines.append(Text(f"{entry.command}\n" if entry.command else "", style="dim", overflow="fold"))
     return Group(*lines)

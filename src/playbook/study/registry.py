@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import polars as pl
+from pydantic import BaseModel
 
 from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG, RESULT
 from playbook.study.design import folder_name
 from playbook.study.ranking import ranked, setting_keys
-from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
+from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, VERDICT, StudyFile, read_study, read_trials
 
 NOTES = "notes.md"
 """What a user writes about a study, in its folder."""
@@ -29,7 +30,8 @@ class Entry:
 
     `path`, `config` (of the best trial) and `report` are paths as they were given, None where there is no such file.
     `command` runs the best trial again (of the best setting that nearest to its mean, where settings are repeated), and
-    `objective` is its value of `metric`.
+    `objective` is its value of `metric`. Of a study that a procedure ran, `verdict` is what that concluded and
+    `command` the procedure's; `adopted` are the overrides that were launched, where it said so (B1).
     """
 
     name: str
@@ -50,6 +52,8 @@ class Entry:
     path: str
     config: str | None
     report: str | None
+    verdict: str | None = None
+    adopted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def _entry(folder: Path) -> Entry:
         best = ranked(table, design.objective, setting_keys(varied, design.repeat)).head(1)
     number = best["trial"].item() if best is not None and len(best) else None
     config = None if number is None else folder / folder_name(number) / CONFIG
+    concluded = _verdict(folder)
+    report = Path(concluded.page) if concluded else folder / REPORT
     return Entry(
         name=str(design.name),
         goal=str(design.goal),
@@ -110,14 +116,16 @@ def _entry(folder: Path) -> Entry:
         mode=design.objective.mode,
         objective=best["objective"].item() if best is not None and number is not None else None,
         best_trial=number,
-        command=None if number is None else _command(study, number, folder),
+        command=concluded.command if concluded else None if number is None else _command(study, number, folder),
         study_command=study.command,
         code=_code(study.environment),
         created=study.created,
         notes=_notes(folder),
         path=str(folder),
         config=str(config) if config is not None and config.exists() else None,
-        report=str(folder / REPORT) if (folder / REPORT).exists() else None,
+        report=str(report) if report.exists() else None,
+        verdict=concluded.answer if concluded else None,
+        adopted=" ".join(concluded.adopted) if concluded and concluded.adopted is not None else None,
     )
 
 
@@ -142,6 +150,27 @@ def _command(study: StudyFile, number: int, folder: Path) -> str:
         raise InputError(f"{folder / TRIALS}: trial {number} is not among the {len(trials)} of {STUDY}")
     words = trial_overrides(study.design, trials[number].settings)
     return shell_line("python", program_of(study.command), *words)
+
+
+class _Verdict(BaseModel):
+    """What `VERDICT` holds."""
+
+    verdict: str
+    answer: str
+    adopted: list[str] | None
+    command: str
+    page: str
+
+
+def _verdict(folder: Path) -> _Verdict | None:
+    """What a procedure has concluded from the study; None where none has run it."""
+    path = folder / VERDICT
+    if not path.exists():
+        return None
+    try:
+        return _Verdict.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        raise InputError(f"{path}: not what a procedure has written; the procedure writes it again") from None
 
 
 def _code(environment: Mapping[str, Any]) -> str:

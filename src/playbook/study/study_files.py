@@ -34,6 +34,9 @@ from playbook.validation import STRICT, show, validate
 STUDY = "study.yaml"
 TRIALS = "trials.csv"
 DATABASE = "optuna.db"
+VERDICT = "verdict.json"
+"""What a procedure has concluded from the trials: its `verdict`, its `answer` in words, what was `adopted`, if
+something was, its `command` and its `page`."""
 _RESULT = TypeAdapter(Result)
 TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed", "objective_se", "n_examples")
 

@@ -1,0 +1,41 @@
+"""The page of a procedure: one answer in words, the evidence as pictures, what to type next. It needs no network.
+
+All charts are SVG, so that the page prints whole and runs no script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import vl_convert
+from jinja2 import Environment
+from markupsafe import Markup
+
+from playbook.report.charts import Chart
+
+TEMPLATE = Path(__file__).parent / "page.html"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows: `numbers` are (number, what it is), `table` the head and the rows, `facts` (name, text)."""
+
+    kicker: str
+    title: str
+    answer: str
+    remarks: Sequence[str]
+    next: str
+    numbers: Sequence[tuple[str, str]]
+    charts: Sequence[Chart]
+    table: tuple[Sequence[str], Sequence[Sequence[str]]]
+    facts: Sequence[tuple[str, str]]
+
+
+def page_html(page: Page) -> str:
+    """The page. Whatever a configuration is called, nothing of it becomes markup: the template escapes."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    charts = [(chart, Markup(vl_convert.vegalite_to_svg(chart.with_data(chart.data)))) for chart in page.charts]
+    return template.render(page=page, charts=charts)
