@@ -17,6 +17,7 @@ import yaml
 from command import ROOT, Door
 from rich.console import Console
 
+import playbook
 from playbook.study.config import StudyConfig
 from playbook.study.design import Design
 from playbook.study.ledger import Ledger
@@ -55,7 +56,10 @@ def test_a_grid_with_seeds_is_all_of_it(door: Door, tmp_path: Path, unreported: 
     assert door("-m", "lr=1e-3,1e-2", "seed=0,1", "study.name=grid", *SHORT).code == 0
     table = pl.read_csv(tmp_path / "outputs" / "studies" / "grid" / "trials.csv")
     assert sorted(table.select("lr", "seed").rows()) == [(lr, seed) for lr in (1e-3, 1e-2) for seed in (0, 1)]
-    assert table.columns == ["trial", "arm", "status", "objective", "best_step", "seed", "lr"]
+    about = ["trial", "arm", "status", "objective", "best_step", "seed", "objective_se", "n_examples"]
+    assert table.columns == [*about, "lr"]
+    assert table["n_examples"].to_list() == [359] * 4
+    assert len(playbook.load_study(tmp_path / "outputs" / "studies" / "grid").tables().examples) == 4
 
 
 def test_the_same_command_without_a_name_finds_its_study(door: Door, tmp_path: Path, unreported: None) -> None:
