@@ -28,7 +28,8 @@ from playbook.procedures.sequential_test import THRESHOLDS, Look, looks
 from playbook.procedures.sides import Side, read_side
 from playbook.studies import run_study
 from playbook.study.load import load_record
-from playbook.study.overrides import shell_line
+from playbook.study.overrides import as_override, shell_line
+from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome
 from playbook.text import brief
 from playbook.validation import STRICT, validate
@@ -121,7 +122,10 @@ class _Procedure:
     def run(self) -> Comparison:
         options = self._options
         say = self._console.print
-        say(f"candidate: {_short(self._candidate)}\nincumbent: {_short(self._incumbent)}")
+        ours, theirs = map(_short, (self._pairs.candidate, self._pairs.incumbent))
+        say(f"candidate: {ours}\nincumbent: {theirs}")
+        if self._pairs.words:
+            say(f"both: {' '.join(self._pairs.words)}")
         say(f"{self._objective.metric}, {self._objective.mode}imised; at most {options.max_repeats} repeats of each")
         repeats = self._repeats()
         while (look := self._look(repeats)) is None or look.verdict == "cannot tell":
@@ -143,7 +147,7 @@ class _Procedure:
     def _train(self, num: int) -> None:
         study: dict[str, Any] = {
             "name": self._study.name,
-            "goal": f"Is {_short(self._candidate)} better than {_short(self._incumbent)}?",
+            "goal": f"Is {_short(self._pairs.candidate)} better than {_short(self._pairs.incumbent)}?",
             "trials": self._pairs.trials(num),
         }
         words = [*self._pairs.words, f"output_root={self._options.output_root}"]
@@ -263,8 +267,9 @@ def _compared(side: Side, mode: Literal["min", "max"]) -> Compared:
     return Compared(side.given, side.words, sd_of_best(side.of_study, mode))
 
 
-def _short(side: Side) -> str:
-    return " ".join(side.words) or "the defaults"
+def _short(settings: Mapping[str, Value]) -> str:
+    """What a side has for itself; nothing where only the other one departs from the defaults."""
+    return " ".join(as_override(key, value) for key, value in settings.items()) or "the defaults"
 
 
 def _typed(given: Given) -> str:

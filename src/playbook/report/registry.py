@@ -52,7 +52,7 @@ def registry_listing(registry: Registry) -> Group:
         best = number(entry.objective) + ("" if entry.objective is None else f"\n{entry.metric}")
         lines.append(_row(about, Text("\n".join(_counts(entry))), Text(best), entry.created[:10]))
         if entry.verdict:
-            lines.append(Text(entry.verdict, overflow="fold"))
+            lines.append(Text(entry.verdict.partition(". ")[0], overflow="fold"))  # the page has the rest
         if entry.adopted is not None:
             lines.append(Text(f"adopted: {entry.adopted}", style="bold", overflow="fold"))
         # Across the columns, so that it can be copied.
