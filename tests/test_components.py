@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -450,3 +451,20 @@ def test_a_component_that_ends_the_process_is_one_line() -> None:
     line = r"^model: Mine\(\) ended the process \(sys\.exit\(0\)\)$"
     with pytest.raises(InputError, match=line), components.errors_of("model", "Mine()"):
         raise SystemExit(0)
+
+
+@pytest.mark.parametrize("error", [SystemExit(-1), RuntimeError("not requeued")])
+def test_what_a_signal_raises_while_a_component_is_built_is_no_fault_of_it(error: BaseException) -> None:
+    """As submitit's handler does when Slurm takes the place of a job."""
+
+    class Handler:
+        def requeue(self, signum: int, frame: object) -> None:
+            raise error
+
+    before = signal.signal(signal.SIGUSR2, Handler().requeue)
+    try:
+        with pytest.raises(type(error)) as raised, components.errors_of("model", "Mine()"):
+            signal.raise_signal(signal.SIGUSR2)
+        assert raised.value is error
+    finally:
+        signal.signal(signal.SIGUSR2, before)

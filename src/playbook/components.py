@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import signal
+import traceback
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,15 +61,22 @@ class Component:
 
 @contextmanager
 def errors_of(key: str, where: str) -> Iterator[None]:
-    """What the user's own code raises within becomes a line for `key`; that memory has run out is no bad input."""
+    """What the user's own code raises within becomes a line for `key`.
+
+    That memory has run out is no bad input, and what a signal's handler raises is not of that code: Slurm takes the
+    place of a job whenever it likes.
+    """
     try:
         yield
     except InputError:
         raise
     except SystemExit as error:
+        if _is_of_a_signal(error):
+            raise
         raise InputError(f"{key}: {where} ended the process (sys.exit({error.code!r}))") from error
     except Exception as error:
-        if isinstance(error, MemoryError) or re.search("memory|alloc", str(error), re.IGNORECASE):
+        no_memory = isinstance(error, MemoryError) or re.search("memory|alloc", str(error), re.IGNORECASE)
+        if no_memory or _is_of_a_signal(error):
             raise
         words = one_line(error)
         if isinstance(error, ValueError) and words.startswith(f"{key}."):  # it is written for who reads this
@@ -75,6 +84,13 @@ def errors_of(key: str, where: str) -> Iterator[None]:
         raise InputError(
             f"{key}: {words or 'no reason given'} ({type(error).__name__} in {where}; HYDRA_FULL_ERROR=1 shows where)"
         ) from error
+
+
+def _is_of_a_signal(error: BaseException) -> bool:
+    """Whether the handler of a signal raised it."""
+    handlers = [signal.getsignal(signum) for signum in signal.valid_signals()]
+    codes = [getattr(getattr(handler, "__func__", handler), "__code__", None) for handler in handlers]
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def check(block: Any, key: str, supplied: frozenset[str] = frozenset(), base: str = "") -> Component:
