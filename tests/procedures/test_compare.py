@@ -13,9 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 
 import playbook
-from playbook.analysis.examples import Examples
 from playbook.analysis.study import Study
 from playbook.errors import InputError
+from playbook.examples import Examples
 from playbook.procedures.pairs import FIRST_SEED, caveats, pair_up
 from playbook.procedures.run_overrides import overrides_of
 from playbook.procedures.sides import read_side

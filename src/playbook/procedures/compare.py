@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, PositiveInt
 from rich.console import Console
 
-from playbook.analysis.examples import Examples
 from playbook.analysis.study import load_study
 from playbook.composition import outside_of_scripts
+from playbook.examples import Examples
 from playbook.procedures.compare_files import write_comparison
 from playbook.procedures.comparison import Compared, Comparison, Pair, between, sd_of_best, signed
 from playbook.procedures.pairs import Pairs, Vary, caveats, pair_up

@@ -9,9 +9,9 @@ from synthetic_curves import clear, only
 from verdicts_of_curves import check_verdicts
 
 from playbook.analysis.curves.paired import paired_rise
-from playbook.analysis.examples import Examples
 from playbook.analysis.rules import overfitting
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
+from playbook.examples import Examples
 from playbook.study.design import Objective
 from playbook.study.space import Choice, Float
 

@@ -14,8 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from playbook.analysis.examples import Examples
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
+from playbook.examples import Examples
 from playbook.study.design import ONLY_ARM, Objective
 from playbook.study.space import Float
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from playbook.analysis.curves.pooled import Pooled, lowest_of_the_others, stretches, width
-from playbook.analysis.examples import Examples
+from playbook.examples import Examples
 
 
 @dataclass(frozen=True)
