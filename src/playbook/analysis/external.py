@@ -13,6 +13,7 @@ from playbook.analysis.standard_error import of_share
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.errors import InputError
 from playbook.study.design import ONLY_ARM, Objective
+from playbook.study.ranking import is_seed
 from playbook.study.space import Choice, Dimension, Float, Int
 from playbook.validation import show
 
@@ -63,7 +64,7 @@ def from_frames(
     trials, names = _numbered(trials)
     measured = None if curves is None else _curves(curves, names)
     table = _with_errors(_record(trials, measured, objective), objective, n_examples)
-    keys = [column for column in table.columns if column not in NOT_SEARCHED]
+    keys = [column for column in table.columns if column not in NOT_SEARCHED and not is_seed(column)]
     if space is not None:
         if missing := [key for key in space if key not in table.columns]:
             raise InputError(f"space.{missing[0]}: trials have no such column; there are {', '.join(keys) or 'none'}")
