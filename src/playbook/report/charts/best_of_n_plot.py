@@ -9,29 +9,33 @@ import polars as pl
 
 from playbook.analysis.rules.best_of_n import box_plots, sizes, values_of
 from playbook.analysis.tables import Tables
-from playbook.report.charts.axis_plots import arm_colour, objective_title
+from playbook.report.charts.arms import arm_colour, colours, drawn, of_how_many
+from playbook.report.charts.axis_plots import objective_title
 from playbook.report.charts.chart import Chart
 from playbook.report.charts.objective_axis import objective_axis
-from playbook.report.charts.palette import colour_of
 
-MOST_ARMS = 12
+MOST_BANDS = 3
+"""Arms of a chart whose bands can be told apart; of more they are fainter."""
 WIDTH, HEIGHT = 300, 200
 
 
 def best_of_n_plots(tables: Tables) -> list[Chart]:
     """A box plot for each arm, and a chart of all their expectations where there are several."""
-    boxes = {arm: _boxes(tables, arm) for arm in tables.arms[:MOST_ARMS]}
+    boxes = {arm: _boxes(tables, arm) for arm in drawn(tables)}
     boxes = {arm: table for arm, table in boxes.items() if len(table) > 1}
     charts = []
     if len(boxes) > 1:
         rows = pl.concat([table.with_columns(pl.lit(arm).alias("arm")) for arm, table in boxes.items()])
-        specification = _expectations(tables, rows).to_dict()
-        caption = "The expected best of n trials, without replacement (exact). Infeasible trials count as the worst."
+        specification = _expectations(tables, rows, tuple(boxes)).to_dict()
+        caption = (
+            "The expected best of n trials, without replacement (exact), and the middle half of studies of n trials."
+            f" Infeasible trials count as the worst.{of_how_many(tables)}"
+        )
         data = {"best_of_n": rows.to_dicts()}
         charts.append(Chart("best_of_n", "Expected best of n trials", "enough", specification, caption, data))
     for place, (arm, table) in enumerate(boxes.items()):
         name = "best_of_n" if len(boxes) == 1 else f"best_of_n_{place}"
-        specification = _box_plot(tables, name, table, colour_of(list(tables.arms).index(arm))).to_dict()
+        specification = _box_plot(tables, name, table, colours(tables)[arm]).to_dict()
         title = "Best of n trials" if len(boxes) == 1 else f"Best of n trials, {arm}"
         caption = (
             "Box: the middle half of studies of n trials drawn from these; whiskers: 5 % to 95 %; line: the"
@@ -54,16 +58,20 @@ def _y(tables: Tables, column: str, values: list[float]) -> alt.Y:
     return alt.Y(f"{column}:Q", title=objective_title(tables), scale=scale, axis=alt.Axis(**axis.vega_axis()))
 
 
-def _expectations(tables: Tables, rows: pl.DataFrame) -> Any:
+def _expectations(tables: Tables, rows: pl.DataFrame, arms: tuple[str, ...]) -> Any:
     x = alt.X("n:Q", title="trials", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, format="d"))
-    lines = alt.Chart(alt.NamedData(name="best_of_n")).mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=1.6)
-    encoded = lines.encode(
-        x=x,
-        y=_y(tables, "expected", rows["expected"].to_list()),
-        color=arm_colour(tables, orient="top", columns=1),
-        tooltip=["arm:N", "n:Q", alt.Tooltip("expected:Q", format=".4~g")],
+    base = alt.Chart(alt.NamedData(name="best_of_n")).encode(
+        x=x, color=arm_colour(tables, arms, orient="top", columns=1, symbolOpacity=1)
     )
-    return encoded.properties(width=WIDTH, height=HEIGHT)
+    shown = rows["expected"].to_list()
+    band = base.mark_area(opacity=0.14 if len(arms) <= MOST_BANDS else 0.06, clip=True).encode(
+        y=_y(tables, "lower", shown), y2="upper:Q"
+    )
+    lines = base.mark_line(point=alt.OverlayMarkDef(size=16), strokeWidth=1.6).encode(
+        y=_y(tables, "expected", shown),
+        tooltip=["arm:N", "n:Q", *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in ("expected", "lower", "upper"))],
+    )
+    return alt.layer(band, lines).properties(width=WIDTH, height=HEIGHT)
 
 
 def _box_plot(tables: Tables, name: str, table: pl.DataFrame, colour: str) -> Any:

@@ -15,7 +15,7 @@ from playbook.report.charts.axes import Axis, place_of
 from playbook.report.charts.axis_plots import objective_title
 from playbook.report.charts.chart import Chart, file_name
 from playbook.report.charts.objective_axis import objective_axis
-from playbook.report.charts.palette import QUIET, colour_of
+from playbook.report.charts.palette import INK, QUIET, colour_of
 from playbook.study.space import Value
 from playbook.validation import show
 
@@ -63,7 +63,9 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
     # The bests are the point: of the medians, those are shown that leave them room.
     room = 2 * (max(bests) - min(bests)) or abs(bests[0])
     near = [value for value in medians if min(bests) - room <= value <= max(bests) + room]
-    ends = objective_axis([*bests, *near], tables.objective.mode)
+    nulls = [row[end] for row in rows for end in ("null_low", "null_high") if row.get(end) is not None]
+    null_near = [value for value in nulls if min(bests) - room <= value <= max(bests) + room]
+    ends = objective_axis([*bests, *near, *null_near], tables.objective.mode)
     scale = alt.Scale(**ends.vega_scale())
     y = alt.Y("best:Q", title=f"best {objective_title(tables)}", scale=scale, axis=alt.Axis(**ends.vega_axis()))
     x_scale, x_axis = alt.Scale(**axis.vega_scale()), alt.Axis(**axis.vega_axis())
@@ -84,4 +86,14 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
     point = base.mark_point(color=colour_of(0), filled=True, size=50, opacity=1).encode(
         x=alt.X("at:Q", scale=x_scale, axis=x_axis), y=y, tooltip=tooltip
     )
-    return alt.layer(typical, best, point).properties(width=WIDTH, height=HEIGHT)
+    # Where an end is that of an infeasible trial, the band goes on to the worse end of the axis.
+    worst, open_end = repr(ends.worst), "null_high" if tables.sign == 1 else "null_low"
+    null = (
+        base.transform_filter("isValid(datum.null_low) || isValid(datum.null_high)")
+        .transform_calculate(
+            **{open_end: f"isValid(datum.{open_end}) ? datum.{open_end} : {worst}"},
+        )
+        .mark_rect(color=INK, opacity=0.09, clip=True)
+        .encode(x=low, x2="high:Q", y=alt.Y("null_low:Q", scale=scale), y2="null_high:Q", tooltip=tooltip)
+    )
+    return alt.layer(*([null] if nulls else []), typical, best, point).properties(width=WIDTH, height=HEIGHT)
