@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from playbook.analysis.repeats import noun
 from playbook.analysis.rules.best_of_n import box_plots, sizes, values_of
 from playbook.analysis.tables import Tables
 from playbook.report.charts.arms import arm_colour, colours, drawn, of_how_many
@@ -28,17 +29,17 @@ def best_of_n_plots(tables: Tables) -> list[Chart]:
         rows = pl.concat([table.with_columns(pl.lit(arm).alias("arm")) for arm, table in boxes.items()])
         specification = _expectations(tables, rows, tuple(boxes)).to_dict()
         caption = (
-            "The expected best of n trials, without replacement (exact), and the middle half of studies of n trials."
-            f" Infeasible trials count as the worst.{of_how_many(tables)}"
+            "The expected best of n, without replacement (exact), and the middle half of studies of that size."
+            f" Infeasible ones count as the worst.{of_how_many(tables)}"
         )
         data = {"best_of_n": rows.to_dicts()}
-        charts.append(Chart("best_of_n", "Expected best of n trials", "enough", specification, caption, data))
+        charts.append(Chart("best_of_n", f"Expected best of n {noun(tables)}", "enough", specification, caption, data))
     for place, (arm, table) in enumerate(boxes.items()):
         name = "best_of_n" if len(boxes) == 1 else f"best_of_n_{place}"
         specification = _box_plot(tables, name, table, colours(tables)[arm]).to_dict()
-        title = "Best of n trials" if len(boxes) == 1 else f"Best of n trials, {arm}"
+        title = f"Best of n {noun(tables)}" + ("" if len(boxes) == 1 else f", {arm}")
         caption = (
-            "Box: the middle half of studies of n trials drawn from these; whiskers: 5 % to 95 %; line: the"
+            "Box: the middle half of studies of n drawn from these; whiskers: 5 % to 95 %; line: the"
             " expectation. Exact, not simulated."
         )
         data = {name: table.to_dicts()}
@@ -59,7 +60,9 @@ def _y(tables: Tables, column: str, values: list[float]) -> alt.Y:
 
 
 def _expectations(tables: Tables, rows: pl.DataFrame, arms: tuple[str, ...]) -> Any:
-    x = alt.X("n:Q", title="trials", scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, format="d"))
+    x = alt.X(
+        "n:Q", title=noun(tables), scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, format="d")
+    )
     base = alt.Chart(alt.NamedData(name="best_of_n")).encode(
         x=x, color=arm_colour(tables, arms, orient="top", columns=1, symbolOpacity=1)
     )
@@ -76,7 +79,7 @@ def _expectations(tables: Tables, rows: pl.DataFrame, arms: tuple[str, ...]) -> 
 
 def _box_plot(tables: Tables, name: str, table: pl.DataFrame, colour: str) -> Any:
     drawn = [value for column in ("low", "lower", "median", "upper", "expected") for value in table[column]]
-    x = alt.X("n:O", title="trials", axis=alt.Axis(labelAngle=0, labelOverlap=True))
+    x = alt.X("n:O", title=noun(tables), axis=alt.Axis(labelAngle=0, labelOverlap=True))
     numbers = ("low", "lower", "median", "upper", "high", "expected")
     tooltip = ["n:Q", *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in numbers)]
     base = alt.Chart(alt.NamedData(name=name)).encode(x=x)

@@ -20,19 +20,15 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """`best` are stars, best first; `members` cannot be told from them. `failed` says why, by trial.
+    """`best` are stars, best first; `members` cannot be told from them; `shown` are the few whose curves stand out.
 
-    A trial that failed is neither of both, whatever its number.
+    `failed` says why, by trial. A trial that failed is none of the others, whatever its number.
     """
 
     best: tuple[int, ...]
     members: tuple[int, ...]
+    shown: tuple[int, ...]
     failed: Mapping[int, str]
-
-    @property
-    def shown(self) -> tuple[int, ...]:
-        """The few whose curves stand out."""
-        return (*self.best, *self.members)[:NUM_BEST]
 
 
 @computed_once
@@ -43,7 +39,9 @@ def standing(tables: Tables) -> Standing:
     works = [trial for trial in tables.ranked()["trial"] if trial not in failed]
     num_settings = len(averaged(tables).ranked())
     few = max(1, min(NUM_BEST, num_settings // 4))  # few in a small study, so that a star means something
-    return Standing(tuple(works[:few]), (), failed)
+    best, members = tuple(works[:few]), ()
+    shown = tuple(dict.fromkeys([*best, *members, *works]))[: min(NUM_BEST, max(1, num_settings // 2))]
+    return Standing(best, members, shown, failed)
 
 
 def _why(cause: str, metric: str | None) -> str:

@@ -1,0 +1,83 @@
+"""Whether a trial failed and whether it stands out is one answer: in charts, tables, counts and findings (B7)."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playbook.analysis.rules import arms, infeasible
+from playbook.analysis.tables import CURVE_COLUMNS, Tables
+from playbook.report.charts.axes import axes
+from playbook.report.charts.objective_axis import objective_axis
+from playbook.report.charts.standing import counts, standing
+from playbook.report.charts.trial_rows import trial_rows
+from playbook.report.page.arms_table import arms_table
+from playbook.study.design import Objective
+from playbook.study.space import Float
+
+WAYS = ("works", "diverged", "rose", "chance", "crashed")
+
+
+def study(ways: list[str], num_arms: int) -> Tables:
+    """Trials that end in these ways, in turns of the arms. The one whose training loss rose has the best objective."""
+    count = len(ways)
+    status = {"diverged": "infeasible", "crashed": "crashed"}
+    of_ways = {"diverged": None, "crashed": None, "rose": 0.01, "chance": 0.9}
+    objective = [of_ways.get(way, 0.1 + 0.001 * place) for place, way in enumerate(ways)]
+    trials = pl.DataFrame(
+        {
+            "trial": range(count),
+            "arm": [f"arm{place % num_arms}" for place in range(count)],
+            "status": [status.get(way, "complete") for way in ways],
+            "objective": pl.Series(objective, dtype=pl.Float64),
+            "reason": pl.Series([way if way == "diverged" else None for way in ways], dtype=pl.String),
+            "lr": [0.001 * (1 + place) for place in range(count)],
+        }
+    )
+    curves = [
+        (trial, step, "train/loss", 1.0 + (step if way == "rose" else -step) / 10)
+        for trial, way in enumerate(ways)
+        for step in (0, 5)
+        if way != "chance"
+    ]
+    space = {arm: {"lr": Float(0.001, 1.0)} for arm in trials["arm"].unique()}
+    return Tables(
+        trials, Objective(), pl.DataFrame(curves, schema=CURVE_COLUMNS, orient="row"), space=space, chance=0.9
+    )
+
+
+@given(st.lists(st.sampled_from(WAYS), min_size=1, max_size=30), st.integers(1, 3))
+def test_one_count_of_what_failed(ways, num_arms):
+    tables = study(ways, num_arms)
+    failed = {place for place, way in enumerate(ways) if way in ("diverged", "rose", "chance")}
+    assert set(standing(tables).failed) == failed
+    rows = trial_rows(tables, axes(tables), objective_axis([0.1, 0.9], "min"))
+    assert {row["trial"] for row in rows if row["kind"] == "infeasible"} == failed
+    found = [each for each in infeasible.find(tables) if each.code == "infeasible_fraction"]
+    assert sum(each.evidence["infeasible"] for each in found) == len(failed) == counts(tables).failed
+    table = arms_table(tables, arms.find(tables))
+    if table is not None:
+        place = [title for title, _ in table.head].index("infeasible")
+        assert sum(int(row[3][place]) for row in table.rows) == len(failed)
+
+
+@given(st.lists(st.sampled_from(WAYS), min_size=1, max_size=30))
+def test_what_failed_is_no_star_whatever_its_number(ways):
+    stands = standing(study(ways, 1))
+    assert not {*stands.best, *stands.members, *stands.shown} & {*stands.failed}
+    if "works" in ways:
+        assert stands.best[0] == ways.index("works")
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        ("diverged", "infeasible, diverged ·"),
+        ("rose", "val/error 0.01, no better than at the start, by train/loss ·"),
+        ("chance", "val/error 0.9, no better than chance, by val/error ·"),
+    ],
+)
+def test_the_tooltip_of_a_cross_says_why(way, why):
+    tables = study(["works", way], 1)
+    rows = trial_rows(tables, axes(tables), objective_axis([0.1, 0.9], "min"))
+    assert f"trial 1: {why} lr=0.002" == rows[1]["tip"]
