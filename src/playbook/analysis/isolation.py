@@ -16,6 +16,7 @@ import polars as pl
 from playbook.analysis.regret import comparable, losses
 from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
+from playbook.study.ranking import is_seed
 from playbook.study.space import Choice, Dimension, Float, Int, is_number
 from playbook.text import brief
 from playbook.validation import show
@@ -44,7 +45,7 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
     Over all arms unless one is named: a scientific hyperparameter's values *are* the arms. Where settings are repeated,
     each counts as one trial with its mean.
     """
-    tables = tables if key in tables.repeat else averaged(tables)
+    tables = tables if key in tables.repeat or is_seed(key) else averaged(tables)
     trials = comparable(tables.trials if arm is None else tables.of_arm(arm))
     schema = {
         "label": pl.String(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
-from playbook.analysis.regret import comparable
+from playbook.analysis.regret import Values, comparable, losses
 from playbook.analysis.tables import Tables, computed_once
+from playbook.study.ranking import over_again
 
 OF_REPEATS = ("_mean", "_count", "_variance", "_trial")
 """The columns beside the hyperparameters, which may have any name."""
@@ -30,26 +32,69 @@ def settings(tables: Tables, arm: str) -> pl.DataFrame:
             _variance=value.var(),
             _trial=pl.col("trial").sort_by((value - value.mean()).abs(), nulls_last=True).first(),
         )
-        .drop("arm")
+        .drop("arm", "_again", strict=False)
     )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of which every repeat trained. `trial` is the repeat nearest to the mean, `losses` are of `trials`.
+
+    A loss is the objective, times −1 where more of it is better.
+    """
+
+    arm: str
+    trial: int
+    trials: tuple[int, ...]
+    losses: Values
+
+    @property
+    def loss(self) -> float:
+        """The mean over its repeats."""
+        return float(np.mean(self.losses / len(self.losses)) * len(self.losses))  # whose sum may be infinite
+
+
+@computed_once
+def trained_settings(tables: Tables, arm: str | None = None) -> tuple[Setting, ...]:
+    """The settings (of an arm) of which every repeat trained, the best first, as `Tables.ranked` has them."""
+    found = []
+    for name in tables.arms if arm is None else (arm,):
+        trials = comparable(tables.of_arm(name)).select(
+            "trial", loss=pl.Series(losses(comparable(tables.of_arm(name)), tables.sign))
+        )
+        joined = trials.join(setting_of_trials(tables, name), on="trial", maintain_order="left")
+        for _, numbers, values in joined.group_by("setting", maintain_order=True).agg("trial", "loss").iter_rows():
+            loss = np.array(values)
+            if np.isfinite(loss).all():
+                middle = float(np.mean(loss / len(loss)) * len(loss))
+                order = np.lexsort((numbers, loss, np.abs(loss - middle)))
+                found.append(Setting(name, numbers[order[0]], tuple(numbers), loss))
+    return tuple(sorted(found, key=lambda each: (each.loss, each.trial)))
+
+
+@computed_once
+def is_repeated(tables: Tables) -> bool:
+    """Whether some setting was tried more than once."""
+    return any(setting_of_trials(tables, arm)["setting"].is_duplicated().any() for arm in tables.arms)
 
 
 def setting_of_trials(tables: Tables, arm: str) -> pl.DataFrame:
     """`trial` and `setting`, a number from 0 on: which setting each trial of an arm repeats; a crash does not count."""
     trials, keys = _trials_and_keys(tables, arm)
-    if not tables.repeat:
-        return trials.select("trial").with_row_index("setting")
-    return trials.group_by("arm", *keys, maintain_order=True).agg("trial").with_row_index("setting").explode("trial")
+    grouped = trials.group_by("arm", *keys, maintain_order=True).agg(_trial="trial")
+    return grouped.with_row_index("setting").select("setting", trial="_trial").explode("trial")
 
 
 def noun(tables: Tables) -> str:
     """What is counted where settings are."""
-    return "settings" if tables.repeat else "trials"
+    return "settings" if is_repeated(tables) else "trials"
 
 
 def _trials_and_keys(tables: Tables, arm: str) -> tuple[pl.DataFrame, list[str]]:
-    trials = comparable(tables.of_arm(arm))
-    return trials, [key for key in tables.space.get(arm, {}) if key not in tables.repeat and key in trials.columns]
+    trials, keys = comparable(tables.of_arm(arm)), tables.setting_keys(arm)
+    if keys is None:
+        return trials, ["trial"]
+    return trials.with_columns(_again=over_again(trials.columns, keys)), [*keys, "_again"]
 
 
 @computed_once
@@ -59,7 +104,7 @@ def averaged(tables: Tables) -> Tables:
     A setting has the number of its repeat nearest to the mean, and is infeasible where a repeat did not train. The
     tables as they are where nothing is repeated.
     """
-    if not tables.repeat or not len(tables.trials):
+    if not len(tables.trials) or not is_repeated(tables):
         return tables
     trained = pl.when(pl.col("_mean").is_not_null()).then(pl.lit("complete")).otherwise(pl.lit("infeasible"))
     rows = [

@@ -12,7 +12,7 @@ import polars as pl
 from playbook.analysis.examples import Examples
 from playbook.study.design import Objective
 from playbook.study.load import StudyRecord
-from playbook.study.ranking import ranked
+from playbook.study.ranking import ranked, setting_keys
 from playbook.study.space import Dimension
 from playbook.validation import show
 
@@ -65,10 +65,17 @@ class Tables:
 
     def ranked(self, arm: str | None = None) -> pl.DataFrame:
         """The trials (of an arm) that have a finite objective, best first: by their setting where that is repeated."""
-        keys = {key for space in self.space.values() for key in space if key in self.trials.columns} - {*self.repeat}
-        return ranked(
-            self.trials if arm is None else self.of_arm(arm), self.objective, sorted(keys) if self.repeat else None
-        )
+        return ranked(self.trials if arm is None else self.of_arm(arm), self.objective, self.setting_keys())
+
+    def setting_keys(self, arm: str | None = None) -> list[str] | None:
+        """The columns that make a setting (of an arm), beside the arm. Trials of equal ones are repeats.
+
+        None where nothing is known that tells trials of an arm apart, not even a seed: then each is a setting.
+        """
+        spaces = self.space.values() if arm is None else [self.space.get(arm, {})]
+        varied = {key for space in spaces for key in space if key in self.trials.columns}
+        seeds = "seed" in self.trials.columns and self.trials["seed"].drop_nulls().n_unique() > 1
+        return setting_keys(varied, self.repeat) if varied or seeds else None
 
     def curve(self, trial: int, metric: str) -> pl.DataFrame:
         """`step` and `value` of a metric of a trial, by step."""

@@ -12,7 +12,7 @@ import polars as pl
 
 from playbook.errors import InputError, one_line
 from playbook.study.design import Design, Trial
-from playbook.study.ranking import ranked
+from playbook.study.ranking import ranked, setting_keys
 from playbook.study.study_files import TRIALS, Outcome, outcome, trials_text, write_trials
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ class Ledger:
     @property
     def best(self) -> Outcome | None:
         """The trial that ranks first: of the best setting, where settings are repeated."""
-        ended, repeat = self._ended(), self.design.repeat
+        ended, keys = self._ended(), setting_keys(self.design.parameters, self.design.repeat)
         objectives = [each.result.objective if each.result else None for each in ended]
-        settings = [repr({k: v for k, v in each.trial.settings.items() if k not in repeat}) for each in ended]
+        settings = [repr({key: each.trial.settings.get(key) for key in keys}) for each in ended]
         table = pl.DataFrame(
             {
                 "trial": pl.Series([each.trial.number for each in ended], dtype=pl.Int64()),
@@ -87,7 +87,7 @@ class Ledger:
                 "setting": pl.Series(settings, dtype=pl.String()),
             }
         )
-        first = ranked(table, self.design.objective, ["setting"] if repeat else None).head(1)
+        first = ranked(table, self.design.objective, ["setting"]).head(1)
         return self.outcomes[first["trial"].item()] if len(first) else None
 
     def count(self, status: str) -> int:

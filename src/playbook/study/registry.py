@@ -15,7 +15,7 @@ import polars as pl
 from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG, RESULT
 from playbook.study.design import folder_name
-from playbook.study.ranking import ranked
+from playbook.study.ranking import ranked, setting_keys
 from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, StudyFile, read_study, read_trials
 
 NOTES = "notes.md"
@@ -95,8 +95,8 @@ def _entry(folder: Path) -> Entry:
         if missing := [name for name in TRIAL_COLUMNS if name not in table.columns]:
             raise InputError(f"{folder / TRIALS}: the column {missing[0]} is missing")
         counts |= dict(table["status"].value_counts().iter_rows())
-        keys = {key for arm in table["arm"].unique() for key in design.space_of(arm)} if design.repeat else set()
-        best = ranked(table, design.objective, sorted(keys - {*design.repeat}) if design.repeat else None).head(1)
+        varied = [key for key in design.parameters if key in table.columns]
+        best = ranked(table, design.objective, setting_keys(varied, design.repeat)).head(1)
     number = best["trial"].item() if best is not None and len(best) else None
     config = None if number is None else folder / folder_name(number) / CONFIG
     return Entry(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from playbook.analysis.finding import Finding
 from playbook.analysis.rules import (
     arms,
+    best,
     best_of_n,
     best_step,
     boundary,
@@ -42,6 +43,7 @@ RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
     periodic.find,
     clipping.find,
     input_bound.find,
+    best.find,
     arms.find,
     importance.find,
 )
