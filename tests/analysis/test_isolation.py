@@ -1,5 +1,8 @@
 """The best for each value, against a loop over the trials."""
 
+import itertools
+import math
+
 import numpy as np
 import polars as pl
 import pytest
@@ -70,3 +73,29 @@ def test_few_whole_numbers_are_values_and_many_are_buckets():
     widths = isolation(found, "model.width")
     assert len(widths) == 6
     assert widths["trials"].sum() == 36
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_the_null_band_against_every_way_in_which_the_trials_could_lie(mode):
+    """Of all ways to lay 7 trials, 2 of them infeasible, into buckets of 3 and 4."""
+    losses = [0.1, 0.2, 0.3, 0.5, 0.8, np.inf, np.inf]
+    sign = 1 if mode == "min" else -1
+    objective = [sign * each if np.isfinite(each) else None for each in losses]
+    found = tables(objective, {"k": list("aaabbbb")}, {"k": Choice(("a", "b"))}, mode=mode)
+    outside = (1 - 0.9**0.5) / 2
+    for row in isolation(found, "k").iter_rows(named=True):
+        bests = np.sort([min(each) for each in itertools.combinations(losses, row["trials"])])
+        ends = [bests[math.ceil(p * len(bests) - 1e-9) - 1] for p in (outside, 1 - outside)]
+        wanted = sorted(sign * each for each in ends)
+        assert [row["null_low"], row["null_high"]] == [each if np.isfinite(each) else None for each in wanted]
+
+
+def test_what_does_nothing_lies_within_its_null_bands_in_nine_studies_of_ten():
+    inside = []
+    for seed in range(200):
+        rows = isolation(study(72, SPACE, lambda at: np.zeros(72), noise=1.0, seed=seed), "lr")
+        inside.append((rows["best"].is_between(rows["null_low"], rows["null_high"])).all())
+    assert 0.85 <= np.mean(inside) <= 0.99
+    matters = isolation(study(72, SPACE, lambda at: (at["lr"] - 0.5) ** 2, noise=0.01), "lr")
+    assert not matters["best"].is_between(matters["null_low"], matters["null_high"]).all()
+    assert isolation(tables([0.1, 0.2], {"k": [1, 1]}, {"k": Choice((1, 2))}), "k")["null_low"].to_list() == [None]

@@ -3,6 +3,10 @@
 The others are nuisance for this question, so a value is judged by the best that they make of it, not by its mean. A
 continuous hyperparameter is cut into buckets, even on its scale, and each bucket is judged by its best trial: that
 needs no further runs where the trials are quasi-random.
+
+The best of a bucket is the luck of its draw too. `null_low` and `null_high` say where it would lie if the
+hyperparameter did nothing: which of the n trials lie in the bucket would then be chance, and the best of k of n values
+drawn without replacement has a distribution that follows from their ranks alone, exactly.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from playbook.analysis.regret import comparable, losses
+from playbook.analysis.regret import Values, comparable, losses
 from playbook.analysis.repeats import averaged
+from playbook.analysis.rules.best_of_n import quantile
 from playbook.analysis.tables import Tables
 from playbook.study.ranking import is_seed
 from playbook.study.space import Choice, Dimension, Float, Int, is_number
@@ -32,6 +37,8 @@ class Thresholds:
     """However few the trials."""
     most_buckets: int = 12
     """However many the trials."""
+    null: float = 0.9
+    """The probability that the bests of all buckets lie within their null bands, if the hyperparameter does nothing."""
 
 
 def isolation(tables: Tables, key: str, arm: str | None = None, limits: Thresholds = Thresholds()) -> pl.DataFrame:
@@ -41,6 +48,9 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
     on its scale (null where the values are no numbers); `trials` how many lie there, `infeasible` how many of those
     failed; `best`, `trial` the best objective and whose it is (null where none is feasible), and `median`, of the
     feasible ones. Values without a trial have no row; empty where the hyperparameter does not exist.
+
+    `null_low` to `null_high`, the lower number first, is where `best` would lie if the hyperparameter did nothing: in
+    `limits.null` of studies for all rows at once. Null in one row alone, and where that end is an infeasible trial.
 
     Over all arms unless one is named: a scientific hyperparameter's values *are* the arms. Where settings are repeated,
     each counts as one trial with its mean.
@@ -57,6 +67,8 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
         "best": pl.Float64(),
         "trial": pl.Int64(),
         "median": pl.Float64(),
+        "null_low": pl.Float64(),
+        "null_high": pl.Float64(),
     }
     if key not in trials.columns:
         return pl.DataFrame(schema=schema)
@@ -72,6 +84,7 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
         of_these = loss[chosen]
         feasible = np.isfinite(of_these)
         best = chosen[int(np.argmin(of_these))]
+        null = null_band(loss[here], len(chosen), len(groups), limits)
         rows.append(
             {
                 "label": label,
@@ -83,9 +96,30 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
                 "best": float(loss[best]) * tables.sign if feasible.any() else None,
                 "trial": int(numbers[best]) if feasible.any() else None,
                 "median": float(np.median(of_these[feasible])) * tables.sign if feasible.any() else None,
+                "null_low": null[0 if tables.sign == 1 else 1] * tables.sign,
+                "null_high": null[1 if tables.sign == 1 else 0] * tables.sign,
             }
         )
-    return pl.DataFrame(rows, schema=schema)
+    finite = [pl.when(pl.col(end).is_finite()).then(end).alias(end) for end in ("null_low", "null_high")]
+    return pl.DataFrame(rows, schema=schema).with_columns(finite)
+
+
+def null_band(
+    loss: Values, num_in_bucket: int, num_buckets: int, limits: Thresholds = Thresholds()
+) -> tuple[float, float]:
+    """Where the lowest of `num_in_bucket` of the losses lies if it is chance which these are: both ends.
+
+    Of `num_buckets` such bands all hold at once with probability `limits.null` (Šidák; the buckets share the trials,
+    and where one holds the best the others do not, so it is a little more). Infinite where the end is an infeasible
+    trial, NaN where one bucket holds all.
+    """
+    if num_in_bucket == len(loss):
+        return float("nan"), float("nan")
+    outside = (1 - limits.null ** (1 / num_buckets)) / 2
+    low, high = (
+        quantile(loss.tolist(), [num_in_bucket], p, "min", replacement=False)[0] for p in (outside, 1 - outside)
+    )
+    return float(low), float(high)
 
 
 def num_buckets(num_trials: int, limits: Thresholds = Thresholds()) -> int:
