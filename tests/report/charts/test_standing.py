@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playbook.analysis.rules import arms, infeasible
+from playbook.analysis.rules.best import best
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.report.charts.axes import axes
+from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.standing import counts, standing
 from playbook.report.charts.trial_rows import trial_rows
@@ -40,7 +42,7 @@ def study(ways: list[str], num_arms: int) -> Tables:
         for step in (0, 5)
         if way != "chance"
     ]
-    space = {arm: {"lr": Float(0.001, 1.0)} for arm in trials["arm"].unique()}
+    space = {arm: {"lr": Float(0.001, 0.031)} for arm in trials["arm"].unique()}
     return Tables(
         trials, Objective(), pl.DataFrame(curves, schema=CURVE_COLUMNS, orient="row"), space=space, chance=0.9
     )
@@ -81,3 +83,26 @@ def test_the_tooltip_of_a_cross_says_why(way, why):
     tables = study(["works", way], 1)
     rows = trial_rows(tables, axes(tables), objective_axis([0.1, 0.9], "min"))
     assert f"trial 1: {why} lr=0.002" == rows[1]["tip"]
+
+
+def test_the_winner_is_a_star_and_what_cannot_be_told_from_it_a_hollow_one():
+    count = 24
+    trials = pl.DataFrame({"trial": range(count), "arm": "all", "status": "complete"}).with_columns(
+        lr=0.01 * (1 + pl.col("trial")), objective=0.1 + 0.01 * pl.col("trial"), objective_se=pl.lit(0.02)
+    )
+    tables = Tables(trials, Objective(), space={"all": {"lr": Float(0.001, 1.0)}})
+    kinds = [row["kind"] for row in trial_rows(tables, axes(tables), objective_axis(trials["objective"], "min"))]
+    answer = best(tables)
+    assert answer.noise_from == "examples"
+    assert kinds[0] == "best"
+    assert {place for place, kind in enumerate(kinds) if kind == "member"} == {*answer.members[1:]}
+    assert 0 < kinds.count("member") < count - 1
+
+
+def test_an_isolation_plot_has_nobody_as_the_best_that_failed():
+    tables = study(["works"] * 12 + ["rose"] * 3 + ["works"] * 9, 1)
+    (chart,) = isolation_plots(tables, axes(tables))
+    (rows,) = chart.data.values()
+    assert sum(row["infeasible"] for row in rows) == 3 == len(standing(tables).failed)
+    assert not {row["trial"] for row in rows} & {*standing(tables).failed}
+    assert all(row["null_low"] is not None for row in rows)

@@ -91,8 +91,10 @@ def _axis_plot(tables: Tables, axis: Axis, objective: ObjectiveAxis, repeats: bo
     )
     members = (
         starred.transform_filter("datum.kind == 'member'")
-        .mark_point(shape=STAR, size=40 if many else 90, filled=False, color=BEST, strokeWidth=1.4)
-        .encode(opacity=alt.condition(PICKED, alt.value(1), alt.value(0.15)))
+        .mark_point(shape=STAR, size=40 if many else 90, filled=False, strokeWidth=1.4)
+        .encode(
+            color=colour if several else alt.value(BEST), opacity=alt.condition(PICKED, alt.value(1), alt.value(0.15))
+        )
     )
     stars = (
         starred.transform_filter("datum.kind == 'best'")

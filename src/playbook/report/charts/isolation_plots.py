@@ -16,7 +16,9 @@ from playbook.report.charts.axis_plots import objective_title
 from playbook.report.charts.chart import Chart, file_name
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.palette import INK, QUIET, colour_of
+from playbook.report.charts.standing import standing
 from playbook.study.space import Value
+from playbook.text import brief
 from playbook.validation import show
 
 WIDTH, HEIGHT = 300, 170
@@ -26,6 +28,9 @@ HALF = 0.35
 
 def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> list[Chart]:
     """A chart for every axis with two values or buckets that trials lie in."""
+    failed = pl.col("trial").is_in(list(standing(tables).failed)) & (pl.col("status") != "crashed")
+    status = pl.when(failed).then(pl.lit("infeasible")).otherwise("status")  # what fails is the best of nothing (B7)
+    tables = replace(tables, trials=tables.trials.with_columns(status=status))
     charts: list[Chart] = []
     for axis in axes:
         if axis.key in tables.repeat:
@@ -45,6 +50,7 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> list[Chart]:
 
 def _drawn(axis: Axis, row: dict[str, Any], of_best: Value) -> list[dict[str, Any]]:
     """The row with its place on the axis; none where it has no place there. `at` is that of its best trial."""
+    row = row | {"null": _range(row["null_low"], row["null_high"])}
     if axis.scale == "choices":
         middle = place_of(axis.choices, row["label"] if row["low"] is None else row["low"])
         if middle is None:
@@ -57,13 +63,20 @@ def _drawn(axis: Axis, row: dict[str, Any], of_best: Value) -> list[dict[str, An
     return [row | {"at": axis.place(of_best, row["trial"] or 0)}]
 
 
+def _range(low: float | None, high: float | None) -> str:
+    """For a tooltip; an end that is an infeasible trial is no number."""
+    if low is None and high is None:
+        return "–"
+    return f"{'infeasible' if low is None else brief(low)} to {'infeasible' if high is None else brief(high)}"
+
+
 def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[str, Any]]) -> Any:
     bests = [row["best"] for row in rows if row["best"] is not None]
     medians = [row["median"] for row in rows if row["median"] is not None]
     # The bests are the point: of the medians, those are shown that leave them room.
     room = 2 * (max(bests) - min(bests)) or abs(bests[0])
     near = [value for value in medians if min(bests) - room <= value <= max(bests) + room]
-    nulls = [row[end] for row in rows for end in ("null_low", "null_high") if row.get(end) is not None]
+    nulls = [row[end] for row in rows for end in ("null_low", "null_high") if row[end] is not None]
     null_near = [value for value in nulls if min(bests) - room <= value <= max(bests) + room]
     ends = objective_axis([*bests, *near, *null_near], tables.objective.mode)
     scale = alt.Scale(**ends.vega_scale())
@@ -76,6 +89,7 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
         alt.Tooltip("median:Q", format=".4~g"),
         alt.Tooltip("trials:Q"),
         alt.Tooltip("infeasible:Q"),
+        alt.Tooltip("null:N", title="if it did nothing"),
     ]
     low = alt.X("low:Q", title=None, scale=x_scale, axis=x_axis)
     base = alt.Chart(alt.NamedData(name=name)).transform_filter("isValid(datum.best)")
@@ -86,14 +100,17 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
     point = base.mark_point(color=colour_of(0), filled=True, size=50, opacity=1).encode(
         x=alt.X("at:Q", scale=x_scale, axis=x_axis), y=y, tooltip=tooltip
     )
-    # Where an end is that of an infeasible trial, the band goes on to the worse end of the axis.
-    worst, open_end = repr(ends.worst), "null_high" if tables.sign == 1 else "null_low"
-    null = (
-        base.transform_filter("isValid(datum.null_low) || isValid(datum.null_high)")
-        .transform_calculate(
-            **{open_end: f"isValid(datum.{open_end}) ? datum.{open_end} : {worst}"},
+    layers = [typical, best, point]
+    if nulls:
+        # Where its worse end is that of an infeasible trial, the band goes on to that end of the axis.
+        end = "null_high" if tables.sign == 1 else "null_low"
+        known = base.transform_filter("isValid(datum.null_low) || isValid(datum.null_high)")
+        band = known.transform_calculate(**{end: f"isValid(datum.{end}) ? datum.{end} : {ends.worst!r}"}).encode(
+            y=alt.Y("null_low:Q", scale=scale), y2="null_high:Q", tooltip=tooltip
         )
-        .mark_rect(color=INK, opacity=0.09, clip=True)
-        .encode(x=low, x2="high:Q", y=alt.Y("null_low:Q", scale=scale), y2="null_high:Q", tooltip=tooltip)
-    )
-    return alt.layer(*([null] if nulls else []), typical, best, point).properties(width=WIDTH, height=HEIGHT)
+        wide = band.transform_filter("datum.low < datum.high").mark_rect(color=INK, opacity=0.09, clip=True)
+        narrow = band.transform_filter("datum.low >= datum.high").mark_rule(
+            color=INK, opacity=0.09, strokeWidth=12, clip=True
+        )
+        layers = [wide.encode(x=low, x2="high:Q"), narrow.encode(x=low), *layers]
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)

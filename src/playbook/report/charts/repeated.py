@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 
-import polars as pl
+import numpy as np
 
-from playbook.analysis.repeats import setting_of_trials
+from playbook.analysis.repeats import trained_settings
 from playbook.analysis.tables import Tables, computed_once
 from playbook.text import count
 
@@ -35,20 +35,10 @@ class Repeated:
 @computed_once
 def repeated(tables: Tables) -> tuple[Repeated, ...]:
     """The repeated settings, the best mean first."""
-    value = pl.when((pl.col("status") == "complete") & pl.col("objective").is_finite()).then("objective")
     found = []
-    for arm in tables.arms:
-        trials = setting_of_trials(tables, arm).join(tables.of_arm(arm), on="trial", maintain_order="left")
-        rows = trials.group_by("setting", maintain_order=True).agg(
-            "trial",
-            mean=value.mean(),
-            sd=value.std(),
-            whole=value.is_not_null().all(),
-            nearest=pl.col("trial").sort_by((value - value.mean()).abs(), nulls_last=True).first(),
-        )
-        kept = rows.filter(pl.col("whole") & (pl.col("trial").list.len() > 1) & pl.col("sd").is_finite())
-        found += [
-            Repeated(arm, row["nearest"], tuple(row["trial"]), row["mean"], row["sd"] / sqrt(len(row["trial"])))
-            for row in kept.iter_rows(named=True)
-        ]
-    return tuple(sorted(found, key=lambda each: each.mean * tables.sign))
+    for each in trained_settings(tables):
+        if len(each.trials) > 1:
+            with np.errstate(over="ignore"):
+                se = float(np.std(each.losses, ddof=1)) / sqrt(len(each.trials))
+            found.append(Repeated(each.arm, each.trial, each.trials, each.loss * tables.sign, se))
+    return tuple(each for each in found if isfinite(each.se))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from playbook.analysis.repeats import averaged, setting_of_trials
+from playbook.analysis.repeats import setting_of_trials, trained_settings
+from playbook.analysis.rules.best import best as best_set
 from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.tables import NUM_BEST, Tables, computed_once
 
@@ -20,9 +21,11 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """`best` are stars, best first; `members` cannot be told from them; `shown` are the few whose curves stand out.
+    """`best` are stars: the winner, or the best few where the noise of trials is unknown, best first.
 
-    `failed` says why, by trial. A trial that failed is none of the others, whatever its number.
+    `members` cannot be told from the winner; of a setting that is repeated there is the trial that stands for it.
+    `shown` are the few whose curves stand out. `failed` says why, by trial: it is none of the others then, whatever its
+    number.
     """
 
     best: tuple[int, ...]
@@ -37,11 +40,20 @@ def standing(tables: Tables) -> Standing:
     judged = causes(tables).filter(pl.col("cause").is_not_null())
     failed = {trial: _why(cause, metric) for trial, _, cause, metric in judged.iter_rows()}
     works = [trial for trial in tables.ranked()["trial"] if trial not in failed]
-    num_settings = len(averaged(tables).ranked())
-    few = max(1, min(NUM_BEST, num_settings // 4))  # few in a small study, so that a star means something
-    best, members = tuple(works[:few]), ()
+    num_settings = len(trained_settings(tables))
+    best, members = _best(tables, works, num_settings)
     shown = tuple(dict.fromkeys([*best, *members, *works]))[: min(NUM_BEST, max(1, num_settings // 2))]
     return Standing(best, members, shown, failed)
+
+
+def _best(tables: Tables, works: Sequence[int], num_settings: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The winner and those that cannot be told from it; where the noise is unknown, the best few and nobody."""
+    answer = best_set(tables)
+    if answer is None or answer.noise_from == "unknown":
+        return tuple(works[: max(1, min(NUM_BEST, num_settings // 4))]), ()
+    kept = set(works)
+    members = [trial for trial in answer.members if trial in kept]
+    return tuple(members[:1] or works[:1]), tuple(members[1:])
 
 
 def _why(cause: str, metric: str | None) -> str:

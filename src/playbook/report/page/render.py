@@ -142,7 +142,7 @@ def _symbols(tables: Tables, charts: ReportCharts) -> list[tuple[str, str, str]]
     kinds = {row["kind"] for row in charts.trials}
     known = [
         ("best", "★", BEST, "best" if len(standing(tables).best) == 1 else "the best few"),
-        ("member", "☆", BEST, "cannot be told from the best"),
+        ("member", "☆", BEST if len(tables.arms) == 1 else QUIET, "cannot be told from the best"),
         ("infeasible", "×", INFEASIBLE, "infeasible: diverged, or no better than the start or chance"),
     ]
     found = [(symbol, colour, meaning) for kind, symbol, colour, meaning in known if kind in kinds]
