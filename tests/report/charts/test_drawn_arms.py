@@ -1,9 +1,12 @@
 """Of very many arms the best are drawn, and no two of those have one colour."""
 
+from dataclasses import replace
+
 import polars as pl
 
 from playbook.analysis.tables import Tables
 from playbook.report.charts.arms import best_first, colours, drawn
+from playbook.report.charts.axes import MOST_GROUPS, axes
 from playbook.report.charts.best_of_n_plot import best_of_n_plots
 from playbook.report.charts.importance_plot import importance_plot
 from playbook.report.charts.palette import QUIET, SERIES
@@ -46,3 +49,11 @@ def test_few_arms_keep_their_colours_in_order_of_appearance():
     few = Tables(tables.trials.head(3 * OF_EACH), Objective())
     assert colours(few) == dict(zip(("arm0", "arm1", "arm2"), SERIES, strict=False))
     assert drawn(few) == ("arm0", "arm1", "arm2")
+
+
+def test_of_a_hyperparameter_with_a_range_in_each_arm_the_best_are_drawn():
+    tables = twenty_arms()
+    space = {f"arm{place}": {"x": Float(0.0, 1.0 + place)} for place in range(NUM_ARMS)}
+    found = axes(replace(tables, space=space))
+    assert [axis.where for axis in found] == [f"arm{place}" for place in range(NUM_ARMS - MOST_GROUPS, NUM_ARMS)]
+    assert [axis.caption for axis in found if axis.caption] == [f"The best {MOST_GROUPS} of {NUM_ARMS} are drawn."]

@@ -38,6 +38,7 @@ def axis_plots(
             axis.title,
             "axes",
             _axis_plot(tables, axis, objective, _has_means(tables, axis, settings), with_intervals).to_dict(),
+            axis.caption,
             data={SETTINGS: settings} if _has_means(tables, axis, settings) else {},
             trials_at=(axis.field, "y"),
         )

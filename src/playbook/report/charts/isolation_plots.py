@@ -44,7 +44,7 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> list[Chart]:
         name = f"isolation_{len(charts)}"
         specification = _isolation_plot(tables, axis, name, rows).to_dict()
         file = f"isolation_{file_name(axis.title)}"
-        charts.append(Chart(file, axis.title, "isolation", specification, data={name: rows}))
+        charts.append(Chart(file, axis.title, "isolation", specification, axis.caption, {name: rows}))
     return charts
 
 
