@@ -1,5 +1,6 @@
 """Repeats are drawn as one setting: its mean, with the standard error of that mean."""
 
+from dataclasses import replace
 from math import sqrt
 from statistics import mean, stdev
 
@@ -61,6 +62,17 @@ def test_the_charts_have_means_where_settings_are_and_none_on_the_axis_of_the_se
     assert SETTINGS not in charts["axis_seed"].data
 
 
+def test_a_setting_that_was_run_once_is_a_star_too_where_others_are_repeated():
+    tables = with_repeats()
+    once = {"trial": 9, "arm": "all", "status": "complete", "objective": 0.1, "lr": 0.8, "seed": 0}
+    trials = pl.concat([tables.trials, pl.DataFrame([once])])
+    space = {"all": {"lr": Choice((*VALUES, 0.8)), "seed": Choice((0, 1, 2))}}
+    charts = {chart.name: chart for chart in report_charts(replace(tables, trials=trials, space=space), {}).charts}
+    first, *others = charts["axis_lr"].data[SETTINGS]
+    assert (first["trial"], first["kind"], first["low"]) == (9, "best", None)
+    assert [row["low"] is not None for row in others] == [True, True]
+
+
 def test_the_curve_of_a_setting_is_the_mean_of_its_repeats_in_a_band():
     tables = with_repeats()
     (family,) = families(tables)
@@ -102,3 +114,13 @@ def test_a_standard_error_is_the_band_of_its_metric_and_no_chart_of_its_own():
     assert [(row["who"], row["step"]) for row in rows] == [("trial 0", 0), ("trial 0", 10)]
     assert [row["high"] - row["value"] for row in rows] == pytest.approx([0.02, 0.03])
     assert objective_axis([1.0], "min").scale == "linear"
+
+
+def test_a_band_stays_within_the_axis():
+    tables = with_errors(8)
+    curves = tables.curves.with_columns(
+        pl.when(pl.col("metric") == "val/error_se").then(5.0).otherwise("value").alias("value")
+    )
+    charts = {chart.name: chart for chart in report_charts(replace(tables, curves=curves), {}).charts}
+    low, high = charts["curves_error"].specification["layer"][1]["encoding"]["y"]["scale"]["domain"]
+    assert [(row["low"], row["high"]) for row in charts["curves_error"].data["bands_0"]] == [(low, high)] * 2

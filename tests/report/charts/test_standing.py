@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playbook.analysis.rules import arms, infeasible
@@ -48,6 +48,7 @@ def study(ways: list[str], num_arms: int) -> Tables:
     )
 
 
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(WAYS), min_size=1, max_size=30), st.integers(1, 3))
 def test_one_count_of_what_failed(ways, num_arms):
     tables = study(ways, num_arms)
@@ -63,6 +64,7 @@ def test_one_count_of_what_failed(ways, num_arms):
         assert sum(int(row[3][place]) for row in table.rows) == len(failed)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(WAYS), min_size=1, max_size=30))
 def test_what_failed_is_no_star_whatever_its_number(ways):
     stands = standing(study(ways, 1))
@@ -105,4 +107,16 @@ def test_an_isolation_plot_has_nobody_as_the_best_that_failed():
     (rows,) = chart.data.values()
     assert sum(row["infeasible"] for row in rows) == 3 == len(standing(tables).failed)
     assert not {row["trial"] for row in rows} & {*standing(tables).failed}
-    assert all(row["null_low"] is not None for row in rows)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=24, max_size=40), st.sampled_from(["min", "max"]))
+def test_a_null_band_is_drawn_within_the_axis_and_holds_nearly_all_where_nothing_matters(values, mode):
+    trials = pl.DataFrame({"trial": range(len(values)), "arm": "all", "status": "complete", "objective": values})
+    trials = trials.with_columns(lr=(pl.col("trial") * 0.618034) % 1)
+    tables = Tables(trials, Objective("val/loss", mode), space={"all": {"lr": Float(0.0, 1.0)}})
+    (chart,) = isolation_plots(tables, axes(tables))
+    low, high = chart.specification["layer"][-1]["encoding"]["y"]["scale"]["domain"]
+    for row in next(iter(chart.data.values())):
+        assert low <= row["null_from"] <= row["null_to"] <= high
+        assert low <= row["best"] <= high

@@ -109,6 +109,8 @@ def _axis_plot(tables: Tables, axis: Axis, objective: ObjectiveAxis, repeats: bo
         visible = alt.condition(PICKED, alt.value(0.9 if repeats else 0.45), alt.value(0.05))
         layers.insert(1, rule.encode(y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour, opacity=visible))
     if repeats:
-        mean = starred.transform_filter("datum.kind == 'trial'").mark_point(shape="stroke", size=110, strokeWidth=2.4)
+        mean = starred.transform_filter("datum.kind == 'trial' && isValid(datum.low)").mark_point(
+            shape="stroke", size=110, strokeWidth=2.4
+        )
         layers.insert(2, mean.encode(color=colour, opacity=alt.condition(PICKED, alt.value(1), alt.value(0.1))))
     return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)

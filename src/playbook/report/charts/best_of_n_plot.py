@@ -79,7 +79,7 @@ def _expectations(tables: Tables, rows: pl.DataFrame, arms: tuple[str, ...]) -> 
 
 def _box_plot(tables: Tables, name: str, table: pl.DataFrame, colour: str) -> Any:
     drawn = [value for column in ("low", "lower", "median", "upper", "expected") for value in table[column]]
-    x = alt.X("n:O", title=noun(tables), axis=alt.Axis(labelAngle=0, labelOverlap=True))
+    x = alt.X("n:O", title=noun(tables), axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=5))
     numbers = ("low", "lower", "median", "upper", "high", "expected")
     tooltip = ["n:Q", *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in numbers)]
     base = alt.Chart(alt.NamedData(name=name)).encode(x=x)

@@ -240,7 +240,9 @@ def curves_plot(
         over = "the mean over repeats" if shown.repeats else "the best trial, over its validation examples"
         caption = f"Band: one standard error either way, of {over}."
     name = f"curves_{family.name.replace(' ', '_')}"
-    data = {f"bands_{place}": bands} if bands else {}
+    low, high = ends["domain"]  # what is far beyond an axis would take its room, and a log axis has no 0
+    within = [{**row, "low": max(row["low"], low), "high": min(row["high"], high)} for row in bands]
+    data = {f"bands_{place}": within} if bands else {}
     return Chart(name, family.name, "curves", specification, caption, data, wide=True)
 
 

@@ -14,7 +14,7 @@ from playbook.analysis.tables import Tables
 from playbook.report.charts.axes import Axis, place_of
 from playbook.report.charts.axis_plots import objective_title
 from playbook.report.charts.chart import Chart, file_name
-from playbook.report.charts.objective_axis import objective_axis
+from playbook.report.charts.objective_axis import ObjectiveAxis, objective_axis
 from playbook.report.charts.palette import INK, QUIET, colour_of
 from playbook.report.charts.standing import standing
 from playbook.study.space import Value
@@ -42,7 +42,9 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> list[Chart]:
         if sum(row["best"] is not None for row in rows) < 2:
             continue
         name = f"isolation_{len(charts)}"
-        specification = _isolation_plot(tables, axis, name, rows).to_dict()
+        ends = _ends(tables, rows)
+        rows = [row | _null(row, ends) for row in rows]
+        specification = _isolation_plot(tables, axis, name, ends).to_dict()
         file = f"isolation_{file_name(axis.title)}"
         charts.append(Chart(file, axis.title, "isolation", specification, axis.caption, {name: rows}))
     return charts
@@ -70,15 +72,23 @@ def _range(low: float | None, high: float | None) -> str:
     return f"{'infeasible' if low is None else brief(low)} to {'infeasible' if high is None else brief(high)}"
 
 
-def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[str, Any]]) -> Any:
+def _ends(tables: Tables, rows: Sequence[dict[str, Any]]) -> ObjectiveAxis:
+    """The bests are the point: of the medians and null bands, what leaves them room."""
     bests = [row["best"] for row in rows if row["best"] is not None]
-    medians = [row["median"] for row in rows if row["median"] is not None]
-    # The bests are the point: of the medians, those are shown that leave them room.
     room = 2 * (max(bests) - min(bests)) or abs(bests[0])
-    near = [value for value in medians if min(bests) - room <= value <= max(bests) + room]
-    nulls = [row[end] for row in rows for end in ("null_low", "null_high") if row[end] is not None]
-    null_near = [value for value in nulls if min(bests) - room <= value <= max(bests) + room]
-    ends = objective_axis([*bests, *near, *null_near], tables.objective.mode)
+    others = [row[key] for row in rows for key in ("median", "null_low", "null_high") if row[key] is not None]
+    near = [value for value in others if min(bests) - room <= value <= max(bests) + room]
+    return objective_axis([*bests, *near], tables.objective.mode)
+
+
+def _null(row: dict[str, Any], ends: ObjectiveAxis) -> dict[str, Any]:
+    """The null band as it is drawn, within the axis; an end that is an infeasible trial is at its worse end."""
+    if row["null_low"] is None and row["null_high"] is None:
+        return {"null_from": None, "null_to": None}
+    return {"null_from": ends.place(row["null_low"]), "null_to": ends.place(row["null_high"])}
+
+
+def _isolation_plot(tables: Tables, axis: Axis, name: str, ends: ObjectiveAxis) -> Any:
     scale = alt.Scale(**ends.vega_scale())
     y = alt.Y("best:Q", title=f"best {objective_title(tables)}", scale=scale, axis=alt.Axis(**ends.vega_axis()))
     x_scale, x_axis = alt.Scale(**axis.vega_scale()), alt.Axis(**axis.vega_axis())
@@ -100,17 +110,10 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, rows: Sequence[dict[s
     point = base.mark_point(color=colour_of(0), filled=True, size=50, opacity=1).encode(
         x=alt.X("at:Q", scale=x_scale, axis=x_axis), y=y, tooltip=tooltip
     )
-    layers = [typical, best, point]
-    if nulls:
-        # Where its worse end is that of an infeasible trial, the band goes on to that end of the axis.
-        end = "null_high" if tables.sign == 1 else "null_low"
-        known = base.transform_filter("isValid(datum.null_low) || isValid(datum.null_high)")
-        band = known.transform_calculate(**{end: f"isValid(datum.{end}) ? datum.{end} : {ends.worst!r}"}).encode(
-            y=alt.Y("null_low:Q", scale=scale), y2="null_high:Q", tooltip=tooltip
-        )
-        wide = band.transform_filter("datum.low < datum.high").mark_rect(color=INK, opacity=0.09, clip=True)
-        narrow = band.transform_filter("datum.low >= datum.high").mark_rule(
-            color=INK, opacity=0.09, strokeWidth=12, clip=True
-        )
-        layers = [wide.encode(x=low, x2="high:Q"), narrow.encode(x=low), *layers]
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    band = base.transform_filter("isValid(datum.null_from)").encode(
+        y=alt.Y("null_from:Q", scale=scale), y2="null_to:Q", tooltip=tooltip
+    )
+    wide = band.transform_filter("datum.low < datum.high").mark_rect(color=INK, opacity=0.09)
+    narrow = band.transform_filter("datum.low >= datum.high").mark_rule(color=INK, opacity=0.09, strokeWidth=12)
+    nulls = (wide.encode(x=low, x2="high:Q"), narrow.encode(x=low))
+    return alt.layer(*nulls, typical, best, point).properties(width=WIDTH, height=HEIGHT)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from playbook.analysis.repeats import trained_settings
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axes import Axis, settings_of
 from playbook.report.charts.objective_axis import ObjectiveAxis
@@ -65,28 +66,30 @@ def has_intervals(tables: Tables) -> bool:
 
 
 def setting_rows(tables: Tables, axes: Sequence[Axis], objective: ObjectiveAxis) -> list[dict[str, Any]]:
-    """A row a repeated setting: its mean `y`, one standard error below and above it, and the `kind` of its `trial`.
+    """A row a setting that trained, where some are repeated: its mean `y`, and the `kind` of the trial that stands for
+    it; of the repeated ones also `low` and `high`, one standard error of the mean below and above.
 
     Empty where they are too many to be told apart.
     """
-    settings = repeated(tables)
-    if len(settings) > MOST_WITH_INTERVALS:
+    repeats, kinds = {each.trial: each for each in repeated(tables)}, _kinds(tables)
+    settings = [each for each in trained_settings(tables) if each.trial not in standing(tables).failed]
+    if not repeats or len(settings) > MOST_WITH_INTERVALS:
         return []
-    kinds = _kinds(tables)
     of_trial = {row["trial"]: row for row in tables.trials.iter_rows(named=True)}
     rows = []
     for each in settings:
-        row = of_trial[each.trial]
-        values = settings_of(tables, row)
+        row, mean = of_trial[each.trial], each.loss * tables.sign
+        values, se = settings_of(tables, row), repeats[each.trial].se if each.trial in repeats else None
+        number = brief(mean) if se is None else _with_error(mean, se)
+        over = f" on average over {len(each.trials)} repeats" if len(each.trials) > 1 else ""
         rows.append(
             {
                 "trial": each.trial,
                 "arm": each.arm,
                 "kind": kinds.get(each.trial, "trial"),
-                "y": _short(objective.place(each.mean)),
-                **_interval(objective, each.mean, each.se),
-                "tip": f"{tables.objective.metric} {_with_error(each.mean, each.se)} on average over"
-                f" {len(each.trials)} repeats · {_said(values)}",
+                "y": _short(objective.place(mean)),
+                **_interval(objective, mean, se),
+                "tip": f"{tables.objective.metric} {number}{over} · {_said(values)}",
                 **{axis.field: _place(axis, row, values) for axis in axes},
             }
         )

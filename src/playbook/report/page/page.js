@@ -285,10 +285,10 @@ const columns = [
   { title: data.objective, of: (row) => row.objective, brief: true },
   ...(trials.some((row) => row.se != null) ? [{ title: "±", of: (row) => row.se, brief: true }] : []),
   { title: "status", of: (row) => row.ended },
+  ...(trials.some((row) => row.why) ? [{ title: "reason", of: (row) => row.why }] : []),
   { title: "best step", of: (row) => row.best_step },
   ...(data.arms.length > 1 ? [{ title: "arm", of: (row) => row.arm }] : []),
   ...data.trials.settings.map((each, place) => ({ title: each.key, of: (row) => row.settings[place] })),
-  ...(trials.some((row) => row.why) ? [{ title: "reason", of: (row) => row.why }] : []),
 ];
 
 function fillHead() {
