@@ -63,8 +63,9 @@ def _expectations(tables: Tables, rows: pl.DataFrame, arms: tuple[str, ...]) -> 
     x = alt.X(
         "n:Q", title=noun(tables), scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickMinStep=1, format="d")
     )
+    columns = 1 if len(arms) < 4 else 2
     base = alt.Chart(alt.NamedData(name="best_of_n")).encode(
-        x=x, color=arm_colour(tables, arms, orient="top", columns=1, symbolOpacity=1)
+        x=x, color=arm_colour(tables, arms, orient="top", columns=columns, symbolOpacity=1)
     )
     shown = rows["expected"].to_list()
     band = base.mark_area(opacity=0.14 if len(arms) <= MOST_BANDS else 0.06, clip=True).encode(
@@ -74,7 +75,7 @@ def _expectations(tables: Tables, rows: pl.DataFrame, arms: tuple[str, ...]) -> 
         y=_y(tables, "expected", shown),
         tooltip=["arm:N", "n:Q", *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in ("expected", "lower", "upper"))],
     )
-    return alt.layer(band, lines).properties(width=WIDTH, height=HEIGHT)
+    return alt.layer(band, lines).properties(width=WIDTH, height=HEIGHT + 10 * len(arms) // columns)
 
 
 def _box_plot(tables: Tables, name: str, table: pl.DataFrame, colour: str) -> Any:

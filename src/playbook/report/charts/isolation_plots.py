@@ -43,7 +43,7 @@ def isolation_plots(tables: Tables, axes: Sequence[Axis]) -> list[Chart]:
             continue
         name = f"isolation_{len(charts)}"
         ends = _ends(tables, rows)
-        rows = [row | _null(row, ends) for row in rows]
+        rows = [row | _within(row, ends) for row in rows]
         specification = _isolation_plot(tables, axis, name, ends).to_dict()
         file = f"isolation_{file_name(axis.title)}"
         charts.append(Chart(file, axis.title, "isolation", specification, axis.caption, {name: rows}))
@@ -81,16 +81,25 @@ def _ends(tables: Tables, rows: Sequence[dict[str, Any]]) -> ObjectiveAxis:
     return objective_axis([*bests, *near], tables.objective.mode)
 
 
-def _null(row: dict[str, Any], ends: ObjectiveAxis) -> dict[str, Any]:
-    """The null band as it is drawn, within the axis; an end that is an infeasible trial is at its worse end."""
-    if row["null_low"] is None and row["null_high"] is None:
-        return {"null_from": None, "null_to": None}
-    return {"null_from": ends.place(row["null_low"]), "null_to": ends.place(row["null_high"])}
+def _within(row: dict[str, Any], ends: ObjectiveAxis) -> dict[str, Any]:
+    """What is drawn within the axis, since a mark far beyond it takes the room of the others although it is cut off.
+
+    The best is at its edge where it lies beyond, the median is drawn if it lies there, and of the null band an end that
+    is an infeasible trial is at the worse end.
+    """
+    best, median, low, high = row["best"], row["median"], row["null_low"], row["null_high"]
+    known = low is not None or high is not None
+    return {
+        "reached": None if best is None else ends.place(best),
+        "typical": None if median is None or ends.is_beyond(median) else median,
+        "null_from": ends.place(low) if known else None,
+        "null_to": ends.place(high) if known else None,
+    }
 
 
 def _isolation_plot(tables: Tables, axis: Axis, name: str, ends: ObjectiveAxis) -> Any:
     scale = alt.Scale(**ends.vega_scale())
-    y = alt.Y("best:Q", title=f"best {objective_title(tables)}", scale=scale, axis=alt.Axis(**ends.vega_axis()))
+    y = alt.Y("reached:Q", title=f"best {objective_title(tables)}", scale=scale, axis=alt.Axis(**ends.vega_axis()))
     x_scale, x_axis = alt.Scale(**axis.vega_scale()), alt.Axis(**axis.vega_axis())
     tooltip = [
         alt.Tooltip("label:N", title=show(axis.key)),
@@ -103,9 +112,8 @@ def _isolation_plot(tables: Tables, axis: Axis, name: str, ends: ObjectiveAxis) 
     ]
     low = alt.X("low:Q", title=None, scale=x_scale, axis=x_axis)
     base = alt.Chart(alt.NamedData(name=name)).transform_filter("isValid(datum.best)")
-    typical = base.mark_rule(color=QUIET, strokeWidth=2, opacity=0.5, clip=True).encode(
-        x=low, x2="high:Q", y=alt.Y("median:Q", scale=scale), tooltip=tooltip
-    )
+    medians = base.transform_filter("isValid(datum.typical)").mark_rule(color=QUIET, strokeWidth=2, opacity=0.5)
+    typical = medians.encode(x=low, x2="high:Q", y=alt.Y("typical:Q", scale=scale), tooltip=tooltip)
     best = base.mark_rule(color=colour_of(0), strokeWidth=4).encode(x=low, x2="high:Q", y=y, tooltip=tooltip)
     point = base.mark_point(color=colour_of(0), filled=True, size=50, opacity=1).encode(
         x=alt.X("at:Q", scale=x_scale, axis=x_axis), y=y, tooltip=tooltip
