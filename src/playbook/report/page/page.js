@@ -33,7 +33,7 @@ function rowsOf(columns) {
       .filter(([, value]) => value !== null)
       .map(([key, value]) => `${key}=${shown(value)}`)
       .join(", ");
-    const error = row.se == null ? "" : ` ± ${Number(row.se.toPrecision(2))}`;
+    const error = row.objective_se == null ? "" : ` ± ${row.objective_se}`;
     const result = row.objective === null ? row.status : `${data.objective} ${brief(row.objective)}${error}`;
     row.tip = `trial ${row.trial}: ${result}${row.cause ? `, ${row.cause}` : ""} · ${row.setting}`;
     row.ended = row.kind === "infeasible" ? row.kind : row.status;
@@ -283,7 +283,7 @@ function brief(value) {
 const columns = [
   { title: "trial", of: (row) => row.trial },
   { title: data.objective, of: (row) => row.objective, brief: true },
-  ...(trials.some((row) => row.se != null) ? [{ title: "±", of: (row) => row.se, brief: true }] : []),
+  ...(trials.some((row) => row.objective_se) ? [{ title: "±", of: (row) => row.objective_se, brief: true }] : []),
   { title: "status", of: (row) => row.ended },
   ...(trials.some((row) => row.why) ? [{ title: "reason", of: (row) => row.why }] : []),
   { title: "best step", of: (row) => row.best_step },

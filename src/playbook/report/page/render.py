@@ -234,7 +234,7 @@ def _trials(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
             fields[name] = [row[name] for row in charts.trials]
     fields["arm"] = [arm[name] for name in trials["arm"]]
     if "objective_se" in trials.columns and trials["objective_se"].drop_nulls().len():
-        fields["se"] = [se if se is None else float(f"{se:.2g}") for se in trials["objective_se"]]
+        fields["objective_se"] = [None if se is None else float(f"{se:.2g}") for se in trials["objective_se"]]
     if "reason" in trials.columns and trials["reason"].drop_nulls().len():
         fields["reason"] = trials["reason"].to_list()
     keys = list(dict.fromkeys(key for space in tables.space.values() for key in space))
