@@ -190,7 +190,8 @@ def as_tables(curves: list[Pair], setting: Setting, rng: np.random.Generator) ->
     """The curves with a scale, a direction and the blemishes of real files."""
     mode = "min" if rng.random() < 0.5 else "max"
     scale, every = 10 ** rng.uniform(-3, 3), int(rng.choice([1, 10, 250]))
-    quantum = setting.noise * rng.uniform(0.3, 2) if rng.random() < 0.25 else None
+    # One example of a metric that counts them: a fault is at least seven, since fewer than five say nothing.
+    quantum = setting.fault * rng.uniform(0.03, 0.14) if rng.random() < 0.25 else None
     blemish = rng.choice(["none", "none", "none", "holes", "monster"])
     frames, objectives = [], []
     for number, (val, train) in enumerate(curves):

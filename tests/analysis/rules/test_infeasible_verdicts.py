@@ -9,10 +9,10 @@ from scipy.stats import fisher_exact
 from synthetic_tables import study, tables
 from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts
 
-from playbook.analysis.rules.infeasible import causes, ends, find
+from playbook.analysis.rules.infeasible import causes, ends, find, infeasible_trials
 from playbook.analysis.tables import CURVE_COLUMNS
 from playbook.analysis.threshold import threshold
-from playbook.study.space import Float
+from playbook.study.space import Choice, Float
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
 
@@ -56,6 +56,36 @@ def test_without_a_training_loss_the_objective_is_judged_by_its_best(mode):
     values = {trial: [sign * each for each in curve] for trial, curve in enumerate([rises_again, never, steady])}
     found = tables([sign * 0.2, sign * 0.9, sign * 0.4], {"lr": [0.01] * 3}, LR, mode=mode)
     assert cause_of(replace(found, curves=curves("val/error", values))) == {1: "no_better_than_start"}
+
+
+def test_no_better_than_the_start_needs_an_evaluation_at_the_start():
+    values = {0: [0.4, 0.3], 1: [0.3, 0.31], 2: [0.35, 0.4]}
+    found = tables([0.3, 0.3, 0.35], {"lr": [0.01] * 3}, LR)
+    for metric in ("val/error", "train/loss"):
+        at_start = replace(found, curves=curves(metric, values))
+        later = replace(at_start, curves=at_start.curves.with_columns(pl.col("step") + 1000))
+        assert set(cause_of(at_start)) == {1, 2}
+        assert cause_of(later) == {}
+        assert (infeasible_trials(at_start), infeasible_trials(later)) == ({1, 2}, frozenset())
+        assert find(later) == []
+
+
+def test_a_bug_may_be_the_reason_where_no_setting_is():
+    space = {"model.dropout": Float(0, 0.5), "optimizer": Choice(("sgd", "adam"))}
+    optimizer = ["sgd"] * 8 + ["adam"] * 8
+    columns = {"model.dropout": list(np.random.default_rng(0).uniform(0, 0.5, 16)), "optimizer": optimizer}
+    everywhere = [None] * 16
+    somewhere = [None if i % 2 else 0.1 for i in range(16)]
+    of_sgd = [None] * 8 + [0.1] * 8
+    for objective, bug in ((everywhere, True), (somewhere, True), (of_sgd, False)):
+        (finding,) = find(tables(objective, columns, space))
+        assert finding.evidence["may_be_a_bug"] == bug
+        assert ("bug" in finding.message) == bug
+    assert "optimizer=sgd" in finding.message
+    (finding,) = find(study(64, LR, lambda at: (at["lr"] - 0.3) ** 2, infeasible=lambda at: at["lr"] > 2 / 3))
+    assert "bug" not in finding.message
+    (finding,) = find(tables([None, *[0.1] * 15], columns, space))
+    assert "bug" not in finding.message
 
 
 def test_ends_of_curves_in_any_order_of_rows():

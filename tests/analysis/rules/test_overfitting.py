@@ -42,9 +42,12 @@ def test_a_trial_that_is_not_the_best_and_overfits_is_information():
     bad_curves = bad.curves.filter(pl.col("trial") == bad.ranked()["trial"][0]).with_columns(
         trial=pl.lit(99, pl.Int64())
     )
-    if bad.sign != good.sign:  # the directions of two studies
-        flipped = pl.when(pl.col("metric") == "val/error").then(-pl.col("value")).otherwise("value").alias("value")
-        bad_curves = bad_curves.with_columns(flipped)
+    gained = [
+        np.ptp(each.curve(int(each.ranked()["trial"][0]), "val/error")["value"].to_numpy()) for each in (good, bad)
+    ]
+    scale = float(gained[0] / gained[1]) * good.sign * bad.sign  # of two studies, and their directions
+    scaled = pl.when(pl.col("metric") == "val/error").then(scale * pl.col("value")).otherwise("value").alias("value")
+    bad_curves = bad_curves.with_columns(scaled)
     worst = pl.DataFrame({"trial": [99], "objective": [1e6 * good.sign]}, schema_overrides={"trial": pl.Int64()})
     trials = pl.concat(
         [good.trials, worst.join(good.trials.drop("trial", "objective").head(1), how="cross")], how="diagonal"

@@ -24,6 +24,7 @@ from playbook.analysis.rules import (
     still_improving,
     train_loss_rising,
 )
+from playbook.analysis.rules.length import consistent
 from playbook.analysis.tables import Tables
 
 SEVERITIES = ("problem", "advice", "info")
@@ -51,8 +52,8 @@ RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
 
 
 def find_all(tables: Tables) -> list[Finding]:
-    """Every finding: problems, then advice, then information; within each in the order of `RULES`."""
+    """Every finding that no other contradicts: problems, then advice, then information; in the order of `RULES`."""
     if not len(tables.trials):
         return []
-    found = [finding for find in RULES for finding in find(tables)]
+    found = consistent([finding for find in RULES for finding in find(tables)])
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from playbook.analysis.finding import Finding, Remedy
@@ -19,8 +20,9 @@ from playbook.analysis.repeats import noun, setting_of_trials
 from playbook.analysis.tables import Tables, computed_once
 from playbook.analysis.threshold import SIDES, Cut, threshold
 from playbook.analysis.threshold import Thresholds as CutThresholds
-from playbook.study.space import Float
+from playbook.study.space import Choice, Float, Value
 from playbook.text import brief
+from playbook.validation import show
 
 FACTS = ("diverged", "out_of_memory")
 JUDGEMENTS = ("not_finite", "no_better_than_start", "no_better_than_chance")
@@ -70,16 +72,26 @@ def causes(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     return found.select("trial", "arm", cause=pl.coalesce("fact", "judgement"), metric=metric)
 
 
+def infeasible_trials(tables: Tables, limits: Thresholds = Thresholds()) -> frozenset[int]:
+    """The trials that are infeasible, by fact or by judgement: what every count, and every cross of a plot, is of."""
+    return frozenset(causes(tables, limits).filter(pl.col("cause").is_not_null())["trial"].to_list())
+
+
 def ends(tables: Tables, metric: str) -> pl.DataFrame:
     """`trial`, `first` and `last` of a metric's curve, and the `least` and `most` of its finite values.
 
-    Only for trials with two evaluations or more: one does not say what training did.
+    Only for trials with two evaluations or more: one does not say what training did. `first` is null where the first
+    evaluation is not at step 0: after 1,000 steps a trial may have learned all that there is.
     """
     finite = pl.col("value").filter(pl.col("value").is_finite())
     curves = tables.curves.filter(pl.col("metric") == metric).sort("trial", "step")
     value = pl.col("value")
     rows = curves.group_by("trial", maintain_order=True).agg(
-        first=value.first(), last=value.last(), least=finite.min(), most=finite.max(), evaluations=pl.len()
+        first=pl.when(pl.col("step").first() == 0).then(value.first()),
+        last=value.last(),
+        least=finite.min(),
+        most=finite.max(),
+        evaluations=pl.len(),
     )
     return rows.filter(pl.col("evaluations") >= 2).drop("evaluations")
 
@@ -165,6 +177,15 @@ def _fraction(tables: Tables, arm: str, judged: pl.DataFrame, limits: Thresholds
     evidence: dict[str, Any] = {"trials": total, "infeasible": count, "causes": by_cause, "surely_over": surely}
     where = _where(tables, arm, judged.select("trial", failed=failed), limits)
     remedies: tuple[Remedy, ...] = ()
+    chosen = None if where else _chosen(tables, arm, judged.select("trial", failed=failed), limits)
+    if chosen is not None:
+        message += f" Most have {chosen[0]}={show(chosen[1])}."
+        evidence["where"] = {"parameter": chosen[0], "value": chosen[1], "p": chosen[2]}
+    may_be_a_bug = severity != "info" and where is None and chosen is None
+    if may_be_a_bug:
+        seen = "That is the whole space" if count == total else "No hyperparameter says where"
+        message += f" {seen}: it may be a bug in the training code or in the data rather than a matter of settings."
+    evidence["may_be_a_bug"] = may_be_a_bug
     if where is not None:
         message += (
             f" Most have {where.key} {where.side} {where.value:.3g}: there {where.inside} of {where.num_inside} failed,"
@@ -199,6 +220,28 @@ def _where(tables: Tables, arm: str, settings: pl.DataFrame, limits: Thresholds)
     ]
     clear = [cut for cut in cuts if cut and cut.separates(limits.cut) and cut.p * len(cuts) < limits.p_cut]
     return min(clear, key=lambda cut: cut.p, default=None)
+
+
+def _chosen(tables: Tables, arm: str, settings: pl.DataFrame, limits: Thresholds) -> tuple[str, Value, float] | None:
+    """The key and the value of a choice without an order that says most about where settings fail, and its p-value."""
+    from scipy.stats import fisher_exact
+
+    trials = settings.join(tables.of_arm(arm), on="trial", maintain_order="left")
+    failed = trials["failed"].to_numpy()
+    found: list[tuple[str, Value, float]] = []
+    for key, each in tables.space.get(arm, {}).items():
+        if key in tables.repeat or not isinstance(each, Choice) or each.is_ordered or key not in trials.columns:
+            continue
+        given = trials[key].to_list()
+        for value in each.values:
+            here = np.array([show(one) == show(value) for one in given])
+            counts = [
+                [(failed & here).sum(), (~failed & here).sum()],
+                [(failed & ~here).sum(), (~failed & ~here).sum()],
+            ]
+            found.append((key, value, float(fisher_exact(counts, alternative="greater").pvalue)))
+    clear = [each for each in found if each[2] * len(found) < limits.p_cut]
+    return min(clear, key=lambda each: each[2], default=None)
 
 
 def _narrower(tables: Tables, arm: str, where: Cut, limits: Thresholds) -> tuple[Remedy, ...]:

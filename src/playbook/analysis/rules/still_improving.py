@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
-from scipy.stats import norm
 
-from playbook.analysis.curves.noise import change, noise, trend
-from playbook.analysis.curves.rectangle import (
-    Curves,
-    Values,
-    best_first,
-    condensed,
-    leading,
-    of_metric,
-    times_noise,
-)
+from playbook.analysis.curves import pooled
+from playbook.analysis.curves.counted import one_example
+from playbook.analysis.curves.noise import change
+from playbook.analysis.curves.pooled import Group
+from playbook.analysis.curves.rectangle import Curves, Values, condensed, of_metric, times_noise
 from playbook.analysis.finding import Finding
 from playbook.analysis.remedies import longer
 from playbook.analysis.tables import Tables
@@ -31,12 +24,10 @@ class Thresholds:
     """The share of the steps after which the end begins."""
     last: float = 5 / 6
     """The share of the steps after which the second half of the end begins."""
-    p_hint: float = 0.1
-    """Of the trend, for a hint."""
-    p_value: float = 0.02
-    """Of the trend, for a verdict."""
-    sure: float = 5.0
-    """Standard errors of the gain that are enough by themselves: few points cannot have a small p-value."""
+    p_value: float = 0.01
+    """Of no gain."""
+    fewest_examples: int = 5
+    """Validation examples that must have been gained, of the mean trial."""
     gain: float = 1.0
     """Noises of one evaluation that must have been gained in the last third: less is nobody's aim."""
     share: float = 0.02
@@ -47,39 +38,61 @@ class Thresholds:
     """Of what was gained after the second evaluation: the first may be anything."""
 
 
-def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
-    """A row a trial whose curve can be judged.
-
-    `gain` (in the last third of the steps, positive where better), `gain_in_noise`, `p_value` (that there is none),
-    `improves` (whether beyond noise), a `hint` of it, `steps` (of the last evaluation).
-    """
+def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
+    """One finding an arm whose better trials still improve, judged together (`curves/pooled.py`)."""
+    if not len(tables.curves):
+        return []
     curves = of_metric(tables, tables.objective.metric)
     curves = curves.only(~curves.broken)
-    points = condensed(curves)
-    late = points.late(limits.late)
-    gain = -change(points.steps, points.values, late)
-    spread = noise(curves.values, curves.after(0.4))
-    error = spread * np.sqrt(12 / np.maximum(curves.late(limits.late).sum(axis=1), 1))
-    p_value = norm.sf(-trend(points.values, late))
-    beyond_noise = (p_value < limits.p_value) | (gain > limits.sure * error)
-    end_gain = -change(points.steps, points.values, points.late(limits.last))
-    end_error = spread * np.sqrt(12 / np.maximum(curves.late(limits.last).sum(axis=1), 1))
-    stopped = end_gain + 1.645 * end_error < limits.stopped * gain
-    least = np.maximum(limits.share * gained_since_quarter(points), limits.share_of_all * curves.plunge)
-    material = ~stopped & ~(gain < limits.gain * spread) & (gain >= least)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        in_noise = gain / spread
-    return pl.DataFrame(
-        {
-            "trial": curves.trials,
-            "steps": curves.last_steps.astype(np.int64),
-            "gain": gain,
-            "gain_in_noise": in_noise,
-            "p_value": p_value,
-            "improves": beyond_noise & material,
-            "hint": (p_value < limits.p_hint) & material,
-        },
+    groups = pooled.groups(tables, curves.trials)
+    return [found for group in groups if (found := _of_group(tables, group, curves, limits))]
+
+
+def _of_group(tables: Tables, group: Group, curves: Curves, limits: Thresholds) -> Finding | None:
+    mine = curves.only(np.isin(curves.trials, group.asked))
+    points = condensed(mine)
+    spread = pooled.typical_noise(mine, 0.4)
+
+    def gained(since: float) -> tuple[Values, pooled.Pooled] | None:
+        own = -change(points.steps, points.values, points.late(since))
+        known = np.isfinite(own)
+        if known.sum() < pooled.Thresholds.fewest:
+            return None
+        evaluations = float(np.maximum(mine.late(since)[known].sum(axis=1), 1).mean())
+        return own, pooled.over_trials(own[known], spread * float(np.sqrt(12 / evaluations)))
+
+    late, last = gained(limits.late), gained(limits.last)
+    if late is None or last is None:
+        return None
+    own, gain = late
+    stopped = last[1].mean + 1.645 * last[1].error < limits.stopped * gain.mean
+    least = max(
+        limits.gain * spread,
+        limits.share * float(np.median(gained_since_quarter(points))),
+        limits.share_of_all * float(np.median(mine.plunge)),
+        limits.fewest_examples * one_example(tables, mine),
     )
+    if stopped or gain.mean < least or gain.p_above >= limits.p_value:
+        return None
+    last_step, in_noise = int(mine.last_steps.max()), gain.mean / spread if spread > 0 else float("inf")
+    low, high = gain.interval()
+    message = (
+        f"The {len(group.asked)} best trials were still improving when they ended: on average"
+        f" {tables.objective.metric} got better by {gain.mean:.3g} (95 % interval {low:.2g} to {high:.2g}) in the last"
+        f" third of {last_step} steps, {times_noise(in_noise)}. More steps may give more; keep the decay of the"
+        " learning rate at the end."
+    )
+    evidence = {
+        "judged": group.judged,
+        "gain": gain.mean,
+        "gain_interval": (low, high),
+        "gain_in_noise": in_noise,
+        "p_value": gain.p_above,
+        "steps": last_step,
+        "trials": [{"trial": int(trial), "gain": each} for trial, each in zip(mine.trials, own.tolist(), strict=True)],
+    }
+    trials = tuple(int(trial) for trial in group.asked)
+    return Finding("still_improving", "advice", "B8", message, group.arm, None, trials, evidence, longer(tables))
 
 
 def gained_since_quarter(points: Curves) -> Values:
@@ -87,26 +100,3 @@ def gained_since_quarter(points: Curves) -> Values:
     begin = np.where(points.columns == points.lengths[:, None] // 4, points.values, 0.0).sum(axis=1)
     inside = points.columns < points.lengths[:, None]
     return np.asarray(begin - np.where(inside, points.values, np.inf).min(axis=1, initial=np.inf))
-
-
-def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
-    """One finding an arm whose best trials still improve."""
-    if not len(tables.curves):
-        return []
-    return [found for arm, rows in best_first(tables, numbers(tables, limits)) if (found := _of_arm(tables, arm, rows))]
-
-
-def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame) -> Finding | None:
-    best = leading(rows, "improves")
-    if best is None:
-        return None
-    one, count = best.row(0, named=True), max(int(rows["improves"].sum()), len(best))
-    message = (
-        f"Trial {one['trial']}, one of the best, was still improving when it ended: {tables.objective.metric} got"
-        f" better by {one['gain']:.3g} in the last third of its {one['steps']} steps,"
-        f" {times_noise(one['gain_in_noise'])}. {count} of {len(rows)} trials do. More steps may give more;"
-        " keep the decay of the learning rate at the end."
-    )
-    evidence = {"judged": len(rows), "improving": count, "trials": best.to_dicts()}
-    trials = tuple(best["trial"].to_list())
-    return Finding("still_improving", "advice", "B8", message, arm, None, trials, evidence, longer(tables))
