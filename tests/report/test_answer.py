@@ -9,7 +9,7 @@ from playbook.analysis.finding import Finding
 from playbook.analysis.isolation import isolation
 from playbook.analysis.metrics import direction
 from playbook.analysis.rules import find_all
-from playbook.analysis.rules.arms import comparisons, summary
+from playbook.analysis.rules.arms import compared, summary
 from playbook.analysis.tables import Tables
 from playbook.errors import InputError
 from playbook.report.answer import answer
@@ -33,30 +33,41 @@ def tables(objectives, *, arms=None, mode="min", metric="val/error", **others):
     return Tables(trials, Objective(metric, mode), space=space, **others)
 
 
-def test_one_arm():
+def test_one_arm_without_a_measure_of_noise():
     said = answer(tables([0.5, 0.2, 0.3, None]), [])
-    assert said.startswith("Trial 1 is the best with lr=0.2: val/error 0.2, 0.1 better than the next (trial 2)")
-    assert "rests on 3 trials" in said
-    assert "one seed each" in said
+    assert said.startswith("Trial 1 has the best value with lr=0.2: val/error 0.2. Of the other 2 trials none is told")
+    assert "the noise is unknown until the best are run again with other seeds" in said
 
 
 def test_more_is_better():
-    assert answer(tables([0.5, 0.9, 0.3], mode="max"), []).startswith("Trial 1 is the best with lr=0.2: val/error 0.9")
+    said = answer(tables([0.5, 0.9, 0.3], mode="max"), [])
+    assert said.startswith("Trial 1 has the best value with lr=0.2: val/error 0.9")
 
 
 def test_a_tie():
     said = answer(tables([0.2, 0.2, 0.4, 0.3]), [])
-    assert said.startswith("2 trials tie for the best (trial 0, 1): val/error 0.2, 0.05 better than the typical one.")
+    assert said.startswith("2 trials tie for the best (trial 0, 1): val/error 0.2.")
+
+
+def test_all_equal():
+    said = answer(tables([0.2] * 4), [])
+    assert said == "All 4 trials have val/error 0.2. There is no winner."
 
 
 def test_arms_that_tie():
     said = answer(tables([0.2, 0.2, 0.3, 0.2], arms=["a", "b", "a", "c"]), [])
-    assert said.startswith("a, b and c tie: val/error 0.2 in trial 0 with lr=0.1, the best of 2 and of 1 trials.")
+    assert said.startswith("a, b and c tie: val/error 0.2 in trial 0 with lr=0.1. Against each of the other arms")
 
 
-def test_settings_that_tie():
-    said = answer(repeated([0.1, 0.1, 0.2, 0.2], [0.125, 0.375, 0.25, 0.25]), [])
-    assert said.startswith("The settings lr=0.1 and lr=0.2 tie for the best: val/error 0.25 on average over 2 repeats.")
+def test_one_example_more_is_no_lead():
+    """A plateau on 359 validation examples: the winner misses 9, the others 10 to 12 (the demo's)."""
+    missed = [9, 10, 12, 11, 10, 11, 12, 10, 11, 10, 12, 11, 10, 11, 12, 10]
+    plateau = tables([each / 359 for each in missed])
+    plateau = replace(plateau, trials=plateau.trials.with_columns(n_examples=pl.lit(359)))
+    said = answer(plateau, [])
+    assert "15 of the other 15 trials cannot be told from it" in said
+    assert "this is a plateau" in said
+    assert "0.0028" not in said
 
 
 def test_of_arms_that_are_repeated_the_mean_counts_and_not_the_luckiest_seed():
@@ -67,12 +78,10 @@ def test_of_arms_that_are_repeated_the_mean_counts_and_not_the_luckiest_seed():
     space = {arm: {"optimizer": Choice(("nesterov", "adam")), "seed": Choice((*range(5),))} for arm in of.arms}
     of = replace(of, trials=trials, space=space, scientific=("optimizer",))
     said = answer(of, find_all(of))
-    assert said.startswith("optimizer=nesterov comes out ahead: val/error 0.1 on average over its repeats, 0.02 better")
-    assert "than optimizer=adam (0.1204), each the best of 1 setting." in said
-    assert "Against optimizer=adam the order may be luck: so few cannot tell; also, repeats of one setting" in said
-    assert "differ by 0.0016 (standard deviation)" in said
-    (comparison,) = comparisons(of)
-    assert (comparison.best, comparison.best_objective) == ("optimizer=nesterov", pytest.approx(0.1))
+    assert said.startswith("optimizer=nesterov comes out ahead: val/error 0.1 on average over 5 repeats; trained again")
+    assert said.endswith("Against optimizer=adam the order may be luck.")  # of which one seed is far better
+    first, second = compared(of)
+    assert (first.arm, first.best, second.best) == ("optimizer=nesterov", pytest.approx(0.1), pytest.approx(0.1204))
     assert summary(of)["trials"].to_list() == [1, 1]
     assert isolation(of, "optimizer").select("label", "trial").rows() == [("nesterov", 0), ("adam", 8)]
     assert isolation(of, "seed")["trials"].to_list() == [2] * 5  # of seeds the trials are compared
@@ -85,18 +94,20 @@ def repeated(lrs, objectives):
 
 def test_of_repeats_the_mean_counts_and_not_the_luckiest_seed():
     said = answer(repeated([0.1, 0.1, 0.2, 0.2, 0.4, 0.4], [0.1, 0.5, 0.2, 0.22, 0.05, None]), [])
-    assert said.startswith("The best setting is lr=0.2: val/error 0.21 on average over 2 repeats, 0.09 better than")
-    assert "the next, lr=0.1. Repeats of one setting differ by 0.014 (standard deviation), the mean of 2 by" in said
+    assert said.startswith("The best setting is lr=0.2: val/error 0.21 on average over 2 repeats.")
 
 
-def test_repeats_of_one_setting_are_a_measure_of_noise():
-    said = answer(repeated([0.1] * 3, [0.2, 0.3, 0.4]), [])
-    assert said.startswith("One setting was repeated: val/error 0.3 on average over 3 repeats. Repeats of one setting")
-    assert "differ by 0.1 (standard deviation): between two single trials, less than that is luck." in said
+def test_repeats_are_a_measure_of_noise():
+    said = answer(repeated([0.1] * 4 + [0.2] * 4, [0.2, 0.3, 0.4, 0.3, 0.8, 0.9, 1.0, 0.9]), [])
+    assert said.startswith(
+        "The best setting is lr=0.1: val/error 0.3 on average over 4 repeats; trained again it would"
+    )
+    assert said.endswith("It is told from the other one (noise from repeats with other seeds).")
 
 
 def test_repeats_that_never_trained_together():
-    assert "Trial 0 is the best" in answer(repeated([0.1, 0.1, 0.2, 0.2], [0.1, None, None, 0.2]), [])
+    said = answer(repeated([0.1, 0.1, 0.2, 0.2], [0.1, None, None, 0.2]), [])
+    assert said == "No setting trained in each of its repeats. There is no best one."
 
 
 def test_arms_beyond_luck_and_within():
@@ -104,13 +115,12 @@ def test_arms_beyond_luck_and_within():
     apart = answer(
         tables([0.5 + 0.01 * place if place % 2 else 0.1 + 0.01 * place for place in range(24)], arms=arms), []
     )
-    assert apart.startswith("optimizer=sgd comes out ahead: val/error 0.1 in trial 0 with lr=0.1, 0.41 better than")
-    assert "optimizer=adam (0.51), each the best of 12 trials." in apart
-    assert "more than the luck of a search explains" in apart
+    assert apart.startswith("optimizer=sgd comes out ahead: val/error 0.1 in trial 0 with lr=0.1")
+    assert apart.endswith("It is better than optimizer=adam beyond what luck explains.")
     mixed = answer(tables([0.1 + 0.01 * place for place in range(24)], arms=arms), [])
-    assert "Against optimizer=adam the order may be luck" in mixed
+    assert "gainst optimizer=adam the order may be luck" in mixed
     three = answer(tables([0.1 + 0.01 * place for place in range(24)], arms=["a", "b", "c"] * 8), [])
-    assert "Against each of the other arms the order may be luck" in three
+    assert "gainst each of the other arms the order may be luck" in three
 
 
 def test_where_all_crashed_the_learning_rate_is_not_the_first_suspect():
@@ -133,7 +143,7 @@ def test_the_gravest_doubt_is_said():
         "its best lr lies at the edge of the range, so better ones may lie beyond."
     )
     other = [Finding("overfitting", "advice", "B8", "…", arm="another"), Finding("few_trials", "info", "B6", "…")]
-    assert "luck" in answer(tables([0.5, 0.2, 0.3]), other)  # neither is about the winner and grave
+    assert "also" not in answer(tables([0.5, 0.2, 0.3]), other)  # neither is about the winner and grave
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ class Thresholds:
     widest: float = 3.5
     """The ends of the 80 % interval of a surface's nugget, as a ratio, above which it is unknown. Below it, of studies
     of 16 to 64 trials from twelve tables of real networks, the nugget was 0.6 to 1.9 times the seeds' deviation."""
+    most_arms: int = 4
+    """Whose surfaces are looked at, the better ones: more would not make the noise surer, and cost a fit each."""
     linear: float = 0.25
     """The share of the settings, best first, beyond which the surface is flattened: what is worse has other noise."""
 
@@ -88,9 +90,7 @@ def noise_of(tables: Tables, limits: Thresholds = Thresholds()) -> Noise:
     sd, degrees = _of_repeats(tried, relative, limits)
     if sd > 0 and degrees >= limits.fewest_degrees:
         return Noise("repeats", sd * unit, se, sd * unit, degrees, sd if relative else None, least)
-    nugget, nugget_degrees = max(
-        (found for arm in tables.arms if (found := _nugget(tables, arm, limits)) is not None), default=(None, 0.0)
-    )
+    nugget, nugget_degrees = _nugget_of_arms(tables, tried, limits)
     if se is not None and (nugget is None or se >= nugget * unit):
         return Noise("examples", None, se, se, relative=se / unit if relative else None, least=least)
     if nugget is not None:
@@ -175,12 +175,18 @@ def _examples_se(tables: Tables) -> float | None:
     return float(np.median(spreads)) or None if spreads else None
 
 
+def _nugget_of_arms(tables: Tables, tried: Sequence[Setting], limits: Thresholds) -> tuple[float | None, float]:
+    """The largest nugget of the better arms, and its degrees of freedom."""
+    arms = list(dict.fromkeys(each.arm for each in tried))[: limits.most_arms]
+    return max((found for arm in arms if (found := _nugget(tables, arm, limits)) is not None), default=(None, 0.0))
+
+
 def _nugget(tables: Tables, arm: str, limits: Thresholds) -> tuple[float, float] | None:
     """What no smooth function explains of an arm's better settings, and the degrees of freedom of an estimate as sure.
 
     None where it cannot be told. Of ν degrees the logarithm of a standard deviation has one of √(1/2ν).
     """
-    found = surface_of(tables, arm, limits=limits)
+    found = surface_of(tables, arm, None, limits)
     if found is None or not 0 < found.high <= limits.widest * found.low:
         return None
     return found.noise, 2 * (1.2816 / max(math.log(found.high / found.low), 0.1)) ** 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -48,28 +49,37 @@ class Setting:
     trials: tuple[int, ...]
     losses: Values
 
-    @property
+    @cached_property
     def loss(self) -> float:
         """The mean over its repeats."""
         return float(np.mean(self.losses / len(self.losses)) * len(self.losses))  # whose sum may be infinite
 
 
-@computed_once
 def trained_settings(tables: Tables, arm: str | None = None) -> tuple[Setting, ...]:
     """The settings (of an arm) of which every repeat trained, the best first, as `Tables.ranked` has them."""
+    return _trained_settings(tables).get(arm, ())
+
+
+@computed_once
+def _trained_settings(tables: Tables) -> dict[str | None, tuple[Setting, ...]]:
+    """By arm, and of all."""
+    trials, keys = comparable(tables.trials), tables.setting_keys()
+    again = over_again(trials.columns, ["arm", *keys]) if keys is not None else pl.col("trial")
+    columns = [*(keys or ()), "_again"]
+    trials = trials.with_columns(_again=again, _loss=pl.Series(losses(trials, tables.sign)))
+    grouped = trials.group_by("arm", *columns, maintain_order=True).agg(_trial="trial", _losses="_loss")
     found = []
-    for name in tables.arms if arm is None else (arm,):
-        trials = comparable(tables.of_arm(name)).select(
-            "trial", loss=pl.Series(losses(comparable(tables.of_arm(name)), tables.sign))
-        )
-        joined = trials.join(setting_of_trials(tables, name), on="trial", maintain_order="left")
-        for _, numbers, values in joined.group_by("setting", maintain_order=True).agg("trial", "loss").iter_rows():
-            loss = np.array(values)
-            if np.isfinite(loss).all():
-                middle = float(np.mean(loss / len(loss)) * len(loss))
-                order = np.lexsort((numbers, loss, np.abs(loss - middle)))
-                found.append(Setting(name, numbers[order[0]], tuple(numbers), loss))
-    return tuple(sorted(found, key=lambda each: (each.loss, each.trial)))
+    for name, numbers, values in grouped.select("arm", "_trial", "_losses").iter_rows():
+        loss = np.array(values)
+        if np.isfinite(loss).all():
+            middle = float(np.mean(loss / len(loss)) * len(loss))
+            order = np.lexsort((numbers, loss, np.abs(loss - middle))) if len(loss) > 1 else [0]
+            found.append(Setting(name, numbers[order[0]], tuple(numbers), loss))
+    found.sort(key=lambda each: (each.loss, each.trial))
+    of_arms: dict[str | None, list[Setting]] = {None: found}
+    for each in found:
+        of_arms.setdefault(each.arm, []).append(each)
+    return {arm: tuple(each) for arm, each in of_arms.items()}
 
 
 @computed_once

@@ -26,23 +26,24 @@ FEWEST = 8
 """Settings of a fit: through fewer many surfaces go."""
 TINIEST, HUGE = 1e-150, 1e150
 """Spreads of values whose squares are numbers."""
+LEAST_WEIGHT = 0.02
+"""Of a ratio that is worth its inverse."""
 SWEEPS = 2
 """Over the hyperparameters, for their lengths."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What is known of the true values at the settings.
+    """A fit. `noise` is the nugget, as a standard deviation, and `low` to `high` holds it with 80 %."""
 
-    `mean` (settings,) and `covariance` (settings, settings) are of the values without noise; `noise` is the nugget, as
-    a standard deviation, and `low` to `high` holds it with 80 %.
-    """
-
-    mean: Values
-    covariance: Values
     noise: float
     low: float
     high: float
+    _fit: _Fit
+
+    def at(self, places: Values) -> tuple[Values, Values]:
+        """Mean (places,) and covariance (places, places) of the values without noise, averaged over the ratios."""
+        return self._fit.at(places)
 
 
 def surface(places: Values, values: Values, counts: Values, noise: float | None = None) -> Surface | None:
@@ -57,7 +58,7 @@ def surface(places: Values, values: Values, counts: Values, noise: float | None 
         return None
     scaled, known = (values - values.min()) / spread, None if noise is None else noise / spread
     lengths = np.full(places.shape[1], 1.2)
-    best = _likelihood(_kernel(places, lengths), scaled, counts, known)
+    best = _likelihood(_kernel(places, places, lengths), scaled, counts, known)
     for _ in range(SWEEPS):
         changed = False
         for key in range(places.shape[1]):
@@ -66,20 +67,47 @@ def surface(places: Values, values: Values, counts: Values, noise: float | None 
                 tried[key] = length
                 if length == lengths[key]:
                     continue
-                found = _likelihood(_kernel(places, tried), scaled, counts, known)
+                found = _likelihood(_kernel(places, places, tried), scaled, counts, known)
                 if found.total > best.total + 1e-9:
                     best, lengths, changed = found, tried, True
         if not changed:
             break
-    mean, covariance = best.posterior(_kernel(places, lengths), scaled, counts)
-    low, middle, high = best.noise_quantiles()
-    return Surface(mean * spread + values.min(), covariance * spread**2, middle * spread, low * spread, high * spread)
+    low, middle, high = (each * spread for each in best.noise_quantiles())
+    return Surface(middle, low, high, _Fit(best, lengths, places, scaled, counts, float(values.min()), spread))
 
 
-def _kernel(places: Values, lengths: Values) -> Values:
-    with np.errstate(divide="ignore"):
-        scaled = places / lengths
-    squares = ((scaled[:, None, :] - scaled[None, :, :]) ** 2).sum(axis=2)
+@dataclass(frozen=True)
+class _Fit:
+    likelihood: _Likelihood
+    lengths: Values
+    places: Values
+    values: Values
+    counts: Values
+    lowest: float
+    spread: float
+
+    def at(self, places: Values) -> tuple[Values, Values]:
+        among = _kernel(self.places, self.places, self.lengths)
+        across, there = _kernel(places, self.places, self.lengths), _kernel(places, places, self.lengths)
+        kept = np.flatnonzero(self.likelihood.weights > LEAST_WEIGHT)
+        weights = self.likelihood.weights[kept] / self.likelihood.weights[kept].sum()
+        means, covariance = [], np.zeros_like(there)
+        for place, weight in zip(kept, weights, strict=True):
+            scale = self.likelihood.scale[place]
+            inverse = np.linalg.inv(among + RATIOS[place] * np.diag(1 / self.counts))
+            of_one = inverse.sum(axis=1)
+            level = of_one @ self.values / of_one.sum()
+            rest = 1 - across @ of_one
+            means.append(level + across @ (inverse @ (self.values - level)))
+            covariance += weight * scale * (there - across @ inverse @ across.T + np.outer(rest, rest) / of_one.sum())
+        mean = weights @ np.array(means)
+        apart = np.array(means) - mean
+        covariance += np.einsum("k,kn,km->nm", weights, apart, apart)
+        return mean * self.spread + self.lowest, covariance * self.spread**2
+
+
+def _kernel(places: Values, others: Values, lengths: Values) -> Values:
+    squares = (((places / lengths)[:, None, :] - (others / lengths)[None, :, :]) ** 2).sum(axis=2)
     far = np.sqrt(5 * squares)
     return (1 + far + 5 * squares / 3) * np.exp(-far)
 
@@ -99,26 +127,6 @@ class _Likelihood:
         places = np.minimum(np.searchsorted(reached, (0.1, 0.5, 0.9)), len(noise) - 1)
         low, middle, high = (float(each) for each in noise[order][places])
         return low, middle, high
-
-    def posterior(self, kernel: Values, values: Values, counts: Values) -> tuple[Values, Values]:
-        """Mean and covariance at the settings, averaged over the ratios."""
-        means, covariances = [], []
-        kept = np.flatnonzero(self.weights > 1e-3)
-        weights = self.weights[kept] / self.weights[kept].sum()
-        for place in kept:
-            ratio, scale = RATIOS[place], self.scale[place]
-            inverse = np.linalg.inv(kernel + ratio * np.diag(1 / counts))
-            of_one = inverse.sum(axis=1)
-            level = of_one @ values / of_one.sum()
-            rest = 1 - kernel @ of_one
-            means.append(level + kernel @ inverse @ (values - level))
-            covariances.append(scale * (kernel - kernel @ inverse @ kernel + np.outer(rest, rest) / of_one.sum()))
-        mean = np.einsum("k,kn->n", weights, np.array(means))
-        apart = np.array(means) - mean
-        covariance = np.einsum("k,knm->nm", weights, np.array(covariances)) + np.einsum(
-            "k,kn,km->nm", weights, apart, apart
-        )
-        return mean, covariance
 
 
 def _likelihood(kernel: Values, values: Values, counts: Values, noise: float | None) -> _Likelihood:

@@ -1,18 +1,20 @@
-"""The answer of a study in two sentences: which setting won, by how much over what; and what limits that."""
+"""The answer of a study in two sentences: what is best, and what it would be again; and what cannot be told from it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from playbook.analysis.finding import Finding
-from playbook.analysis.repeats import OF_REPEATS, averaged, settings
-from playbook.analysis.rules.arms import Comparison, Thresholds, comparisons
+from playbook.analysis.noise_of_trials import noise_of
+from playbook.analysis.repeats import is_repeated, noun, trained_settings
+from playbook.analysis.rules.arms import Arm, compared
+from playbook.analysis.rules.best import Best, best, is_level
 from playbook.analysis.tables import Tables
 from playbook.report.charts.axes import settings_of
+from playbook.study.ranking import setting_keys
 from playbook.text import brief, count
 
 _DOUBTS = {
@@ -30,24 +32,29 @@ MOST_SETTINGS = 2
 
 def answer(tables: Tables, findings: Sequence[Finding]) -> str:
     """The two sentences."""
-    trials, ranked = tables.trials, tables.ranked()
+    trials, found = tables.trials, best(tables)
     if not len(trials):
         return "No trial has ended yet. There is nothing to read."
-    if not len(ranked):
+    if found is None:
+        if len(tables.ranked()):
+            return "No setting trained in each of its repeats. There is no best one."
         return _nothing_worked(trials)
-    best = ranked.row(0, named=True)
-    doubt = _doubt(findings, best["arm"])
-    if len(ranked) == 1:
+    winner = trials.row(by_predicate=pl.col("trial") == found.trial, named=True)
+    doubt = _doubt(findings, winner["arm"])
+    if found.tried == 1 and len(tables.ranked()) == 1:
         return (
-            f"Trial {best['trial']}{_with(tables, best)} is the only one with an objective:"
-            f" {tables.objective.metric} {brief(best['objective'])}. There is nothing to compare it with."
+            f"Trial {found.trial}{_with(tables, winner)} is the only one with an objective:"
+            f" {tables.objective.metric} {brief(found.value)}. There is nothing to compare it with."
         )
-    compared = [each for each in comparisons(tables) if each.other_objective is not None]
-    if compared:
-        return f"{_won(tables, compared)} {_sure(tables, compared, doubt)}"
-    if tables.repeat and len(repeated := _best_settings(tables, best["arm"])):
-        return _on_average(tables, repeated, "" if doubt == _DOUBTS["few_trials"] else doubt)  # repeats are no points
-    return f"{_best(tables, ranked)} {_rests_on(len(ranked), doubt)}"
+    if is_level(tables):
+        return (
+            f"All {count(found.tried, noun(tables).removesuffix('s'))} have {tables.objective.metric}"
+            f" {brief(found.value)}. There is no winner{_also(doubt)}."
+        )
+    arms = compared(tables)
+    if arms:
+        return f"{_ahead(tables, arms, winner, found)} {_sure(arms, found)}{_also(doubt)}."
+    return f"{_best(tables, winner, found)} {_set(tables, found)}{_also(doubt)}."
 
 
 def _nothing_worked(trials: pl.DataFrame) -> str:
@@ -65,101 +72,89 @@ def _nothing_worked(trials: pl.DataFrame) -> str:
     )
 
 
-def _won(tables: Tables, compared: Sequence[Comparison]) -> str:
-    second = compared[0]
-    assert second.other_objective is not None
-    best = averaged(tables).ranked(second.best).row(0, named=True)
-    noun = "setting" if tables.repeat else "trial"
-    value, setting = f"{tables.objective.metric} {brief(second.best_objective)}", _with(tables, best)
-    value += " on average over its repeats" if tables.repeat else f" in trial {best['trial']}"
-    one, other = second.best_trials, second.other_trials
-    of = f"each the best of {count(one, noun)}" if one == other else f"the best of {one} and of {other} {noun}s"
-    if second.best_objective == second.other_objective:
-        tied = [second.best, *(each.other for each in compared if each.other_objective == second.best_objective)]
-        return f"{', '.join(tied[:-1])} and {tied[-1]} tie: {value}{setting}, {of}."
+def _ahead(tables: Tables, arms: Sequence[Arm], winner: Mapping[str, Any], found: Best) -> str:
+    tied = [each.arm for each in arms if each.best == arms[0].best]
+    value = f"{tables.objective.metric} {brief(found.value)}{_of(tables, winner, found)}{_with(tables, winner)}"
+    lead = f"{', '.join(tied[:-1])} and {tied[-1]} tie" if len(tied) > 1 else f"{arms[0].arm} comes out ahead"
+    return f"{lead}: {value}{_again(found)}."
+
+
+def _sure(arms: Sequence[Arm], found: Best) -> str:
+    """What can be said of the other arms."""
+    others = arms[1:]
+    of = {verdict: [each.arm for each in others if each.verdict == verdict] for verdict in ("worse", "equal")}
+    rest = [each.arm for each in others if each.verdict == "cannot tell"]
+    if not rest and not of["equal"]:
+        return f"It is better than {_all_of(of['worse'], others)} beyond what luck explains"
+    said = [f"it is better than {_all_of(of['worse'], others)}"] if of["worse"] else []
+    said += (
+        [f"{_all_of(of['equal'], others)} {'is' if len(of['equal']) == 1 else 'are'} as good"] if of["equal"] else []
+    )
+    if rest:
+        why = ": the noise is unknown" if found.noise_from == "unknown" else ""
+        said.append(f"against {_all_of(rest, others)} the order may be luck{why}")
+    return _capital("; ".join(said))
+
+
+def _all_of(names: Sequence[str], others: Sequence[Arm]) -> str:
+    if len(names) == len(others) > 1:
+        return "each of the other arms"
+    return names[0] if len(names) == 1 else f"{len(names)} of the other {len(others)} arms"
+
+
+def _best(tables: Tables, winner: Mapping[str, Any], found: Best) -> str:
+    tied = tables.ranked().filter(pl.col("objective") == winner["objective"])["trial"].to_list()
+    value = f"{tables.objective.metric} {brief(found.value)}"
+    if is_repeated(tables):
+        return f"The best setting is{_with(tables, winner, '')}: {value}{_of(tables, winner, found)}{_again(found)}."
+    if len(tied) > 1:
+        shown = f"{', '.join(map(str, tied[:3]))}{', …' if len(tied) > 3 else ''}"
+        return f"{len(tied)} trials tie for the best (trial {shown}): {value}{_again(found)}."
+    return f"Trial {found.trial} has the best value{_with(tables, winner)}: {value}{_again(found)}."
+
+
+def _of(tables: Tables, winner: Mapping[str, Any], found: Best) -> str:
+    """Of how many repeats the value is the mean, or of which trial it is."""
+    if not is_repeated(tables):
+        return f" in trial {found.trial}"
+    repeats = len(trained_settings(tables, winner["arm"])[0].trials)
     return (
-        f"{second.best} comes out ahead: {value}{setting}, {_than(second.best_objective, second.other_objective)}"
-        f" {second.other} ({brief(second.other_objective)}), {of}."
+        f" on average over {count(repeats, 'repeat')}" if repeats > 1 else f" in trial {found.trial}, without a repeat"
     )
 
 
-def _sure(tables: Tables, compared: Sequence[Comparison], doubt: str) -> str:
-    close = [each.other for each in compared if each.verdict == "cannot tell"]
-    repeats = _noise(settings(tables, compared[0].best)) if tables.repeat else None
-    limits = "".join(f"; also, {limit}" for limit in (repeats and repeats[1], doubt) if limit)
-    if not close:
-        seed = "" if tables.repeat else ", though not of a seed"
-        return f"That is more than the luck of a search explains{seed}{limits}."
-    against = f"{len(close)} of the other {len(compared)} arms"
-    if len(close) == 1:
-        against = close[0]
-    elif len(close) == len(compared):
-        against = "each of the other arms"
-    few = any(min(each.best_trials, each.other_trials) < Thresholds.fewest for each in compared if each.other in close)
-    why = "so few cannot tell" if few else "half as many trials often say the opposite"
-    return f"Against {against} the order may be luck: {why}{limits}."
+def _again(found: Best) -> str:
+    if found.expected is None or found.interval is None:
+        return ""
+    low, high = found.interval
+    return f"; trained again it would have about {brief(found.expected)} ({brief(low)} to {brief(high)})"
 
 
-def _best(tables: Tables, ranked: pl.DataFrame) -> str:
-    best = ranked.row(0, named=True)
-    middle = ranked["objective"].median()
-    assert isinstance(middle, float)
-    tied = ranked.filter(pl.col("objective") == best["objective"])["trial"].to_list()
-    value = f"{tables.objective.metric} {brief(best['objective'])}"
-    typical = f"{_than(best['objective'], middle)} the typical one"
-    if len(tied) > 1:
-        shown = f"{', '.join(map(str, tied[:3]))}{', …' if len(tied) > 3 else ''}"
-        return f"{len(tied)} trials tie for the best (trial {shown}): {value}, {typical}."
-    lead = f"{_than(best['objective'], ranked['objective'][1])} the next (trial {ranked['trial'][1]})"
-    return f"Trial {best['trial']} is the best{_with(tables, best)}: {value}, {lead} and {typical}."
+def _set(tables: Tables, found: Best) -> str:
+    """What can be said of the other settings."""
+    others, what = found.tried - 1, noun(tables)
+    if found.noise_from == "unknown":
+        return (
+            f"Of the other {others} {what} none is told from it: the noise is unknown until the best are run again"
+            " with other seeds"
+        )
+    if others == 0:
+        return "No other setting was tried"
+    told = others + 1 - len(found.members)
+    source = f"(noise from {noise_of(tables).words})"
+    if not found.is_tie:
+        return f"It is told from {'the other one' if others == 1 else f'each of the other {others} {what}'} {source}"
+    return f"{len(found.members) - 1} of the other {others} {what} cannot be told from it {source}" + (
+        "" if told else ": this is a plateau"
+    )
 
 
-def _rests_on(num_trials: int, doubt: str) -> str:
-    luck = "how much of the lead is luck is unknown until the best is run again with other seeds"
-    return f"This rests on {count(num_trials, 'trial')} that trained, with one seed each; {doubt or luck}."
-
-
-def _best_settings(tables: Tables, arm: str) -> pl.DataFrame:
-    """The settings of which every repeat trained, the best first."""
-    return settings(tables, arm).drop_nulls("_mean").sort(pl.col("_mean") * tables.sign, maintain_order=True)
-
-
-def _noise(repeated: pl.DataFrame) -> tuple[float, str] | None:
-    """The standard deviation of repeats of the better settings, and the words for it; None where it is 0 or unknown."""
-    better = (len(repeated) + 1) // 2  # next to divergence the noise is another
-    variance = repeated["_variance"].head(better).mean()
-    if not isinstance(variance, float) or not variance:
-        return None
-    return math.sqrt(variance), f"repeats of one setting differ by {math.sqrt(variance):.2g} (standard deviation)"
-
-
-def _on_average(tables: Tables, repeated: pl.DataFrame, doubt: str) -> str:
-    """The answer of a study that repeats its settings."""
-    best, metric = repeated.row(0, named=True), tables.objective.metric
-    average = f"{metric} {brief(best['_mean'])} on average over {count(best['_count'], 'repeat')}"
-    noise = _noise(repeated)
-    if len(repeated) == 1:
-        luck = f" {_capital(noise[1])}: between two single trials, less than that is luck." if noise else ""
-        return f"One setting was repeated: {average}.{luck}"
-    second = repeated.row(1, named=True)
-    if best["_mean"] == second["_mean"]:
-        answered = f"The settings {_named(best)} and {_named(second)} tie for the best: {average}."
-    else:
-        apart = _than(best["_mean"], second["_mean"])
-        answered = f"The best setting is {_named(best)}: {average}, {apart} the next, {_named(second)}."
-    sure = f"{noise[1]}, the mean of {best['_count']} by {noise[0] / math.sqrt(best['_count']):.2g}" if noise else ""
-    limits = "; also, ".join(limit for limit in (sure, doubt) if limit)
-    return f"{answered} {_capital(limits)}." if limits else answered
+def _also(doubt: str) -> str:
+    return f"; also, {doubt}" if doubt else ""
 
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    keys = sorted((key for key in row if key not in OF_REPEATS), key=lambda key: key != "lr")
-    shown = ", ".join(f"{key}={brief(row[key])}" for key in keys[:MOST_SETTINGS])
-    return shown + (", …" if len(keys) > MOST_SETTINGS else "")
 
 
 def _doubt(findings: Sequence[Finding], arm: str) -> str:
@@ -170,14 +165,10 @@ def _doubt(findings: Sequence[Finding], arm: str) -> str:
     return ""
 
 
-def _with(tables: Tables, row: Mapping[str, Any]) -> str:
-    """` with lr=0.081`: its settings besides those that make its arm, the learning rate first."""
-    settings = {key: value for key, value in settings_of(tables, row).items() if f"{key}=" not in row["arm"]}
+def _with(tables: Tables, row: Mapping[str, Any], word: str = " with") -> str:
+    """` with lr=0.081`: its settings besides those that make its arm, the learning rate first, and seeds."""
+    found = {key: value for key, value in settings_of(tables, row).items() if f"{key}=" not in row["arm"]}
+    settings = {key: found[key] for key in setting_keys(found, tables.repeat)}
     keys = sorted(settings, key=lambda key: key != "lr")[:MOST_SETTINGS]
     more = ", …" if len(settings) > MOST_SETTINGS else ""
-    return f" with {', '.join(f'{key}={brief(settings[key])}' for key in keys)}{more}" if keys else ""
-
-
-def _than(one: float, other: float) -> str:
-    """`0.0042 better than`: the first is the better one."""
-    return f"{abs(one - other):.2g} better than" if one != other else "as good as"
+    return f"{word} {', '.join(f'{key}={brief(settings[key])}' for key in keys)}{more}" if keys else ""

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from playbook.analysis.rules.best import best
 from playbook.config import read_config
 from playbook.errors import one_line
 from playbook.report.content import Contents
@@ -121,7 +122,9 @@ def _logged(contents: Contents, page: Path) -> dict[str, Callable[[], Any]]:
 
 
 def _best(contents: Contents) -> dict[str, Any]:
-    ranked = contents.tables.ranked()
-    if not len(ranked):
+    """The winner, of settings that are repeated the mean, and what it would be again, where the noise is known."""
+    found = best(contents.tables)
+    if found is None:
         return {}
-    return {"objective": ranked["objective"][0], "best_trial": ranked["trial"][0]}
+    again = {} if found.expected is None else {"expected": found.expected, "noise_from": found.noise_from}
+    return {"objective": found.value, "best_trial": found.trial, "cannot_be_told": len(found.members) - 1, **again}

@@ -1,55 +1,68 @@
-"""Which arm is best, and whether that is more than the luck of the draw (B3, B9).
+"""Which arm is best, and whether that is more than luck (B3, B9, B11).
 
-Each arm had its own search, and the best of a search is a matter of luck as well. So arms are compared by searches of
-half the length: if half of one arm's trials, drawn at random, nearly always hold a better one than half of the
-other's, then the order does not hang on one lucky trial. The share is exact, from the ranks; no draw is made. In
-300 studies of two equal arms of 16 trials it was over 0.975 for one of them in 3 %.
-
-It is about the search (study variance). Whether the winner is better when it is trained again with other seeds
-(retrain variance, B11) is not in these numbers.
+Each arm is compared with the one of the best trial (`arm_differences`). What is called worse is farther than any two of
+as many equal arms would be (Tukey 1953), so that with any number of equal arms 95 % of the studies call none of them
+better; and what is called equal is nearer than a margin, the noise of one trial.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from playbook.analysis.arm_differences import Difference, difference
 from playbook.analysis.finding import Finding
-from playbook.analysis.regret import Values, comparable, losses
-from playbook.analysis.repeats import averaged
-from playbook.analysis.rules.best_of_n import best_is
+from playbook.analysis.multiple import all_pairs
+from playbook.analysis.noise_of_trials import is_relative, noise_of
+from playbook.analysis.regret import comparable
+from playbook.analysis.repeats import averaged, is_repeated, trained_settings
+from playbook.analysis.rules.best import best, is_level
+from playbook.analysis.rules.best_of_n import expected, values_of
 from playbook.analysis.tables import Tables, computed_once
-from playbook.text import listed
+from playbook.text import brief, listed
+
+Verdict = Literal["better", "worse", "equal", "cannot tell"]
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """What the verdict depends on."""
 
-    beyond_luck: float = 0.975
-    """The share of half-length searches that an arm must win to be better."""
+    margin: float = 1.0
+    """In the noise of one trial: arms that are nearer are equal, since one run more would not show which is better."""
     fewest: int = 6
-    """Trials of an arm: half of fewer can be told from nothing."""
+    """Trials of an arm, of which none trained, that make it worse than one that trains."""
+    draws: int = 4000
+    """Of the arms' true values, for the probability of being the best: to within a hundredth."""
+    crossing: float = 1.0
+    """In the noise of one trial, how far ahead each of two best-of-n curves must be, that cross."""
+    fewest_of_curve: int = 3
+    """The n from which on a curve of the best of n is looked at: a search of two trials is none."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The best arm against another one.
+class Arm:
+    """An arm against the best one; values are in the objective's units.
 
-    `share` is the probability that the better of two half-length searches is the best arm's, ties counted half.
+    `best` is the objective of its best setting (its `trial`), `expected` and `interval` what that would be with another
+    seed, `p_best` the probability that no other arm is better. `ahead_until`: where the curves of the best of n cross,
+    the largest n at which this arm is ahead of the best one.
     """
 
-    best: str
-    other: str
-    best_objective: float
-    other_objective: float | None
-    best_trials: int
-    other_trials: int
-    share: float
-    verdict: Literal["better", "cannot tell"]
+    arm: str
+    trials: int
+    infeasible: int
+    best: float | None
+    trial: int | None
+    expected: float | None
+    interval: tuple[float, float] | None
+    p_best: float | None
+    verdict: Verdict
+    ahead_until: int | None = None
 
 
 def summary(tables: Tables) -> pl.DataFrame:
@@ -61,8 +74,8 @@ def summary(tables: Tables) -> pl.DataFrame:
     rows = []
     for arm in tables.arms:
         counted, ranked = comparable(tables.of_arm(arm)), tables.ranked(arm)
-        best, trial = (ranked["objective"][0], ranked["trial"][0]) if len(ranked) else (None, None)
-        rows.append((arm, len(counted), len(counted) - len(ranked), best, trial, ranked["objective"].median()))
+        best_value, trial = (ranked["objective"][0], ranked["trial"][0]) if len(ranked) else (None, None)
+        rows.append((arm, len(counted), len(counted) - len(ranked), best_value, trial, ranked["objective"].median()))
     schema = {
         "arm": pl.String(),
         "trials": pl.Int64(),
@@ -77,75 +90,147 @@ def summary(tables: Tables) -> pl.DataFrame:
 
 
 @computed_once
-def comparisons(tables: Tables, limits: Thresholds = Thresholds()) -> list[Comparison]:
-    """The best arm against each of the others, best first. Empty where there are no two arms or nothing is feasible."""
-    arms = summary(tables)
-    if len(arms) < 2 or arms["best"][0] is None:
-        return []
-    loss = {arm: losses(comparable(averaged(tables).of_arm(arm)), tables.sign) for arm in arms["arm"]}
-    best, *others = arms.iter_rows(named=True)
+def compared(tables: Tables, limits: Thresholds = Thresholds()) -> tuple[Arm, ...]:
+    """The arms, the best first. Empty where there are no two arms or nothing is feasible."""
+    rows = list(summary(tables).iter_rows(named=True))
+    if len(rows) < 2 or rows[0]["best"] is None:
+        return ()
+    first, *rest = rows
+    apart = {row["arm"]: difference(tables, first["arm"], row["arm"]) for row in rest if row["best"] is not None}
+    verdicts: list[Verdict] = [_verdict(tables, first, row, apart.get(row["arm"]), len(rows), limits) for row in rest]
+    of_first: Verdict = "cannot tell"
+    if all(verdict == "worse" for verdict in verdicts):
+        of_first = "better"
+    elif all(verdict in ("worse", "equal") for verdict in verdicts):
+        of_first = "equal"
+    chances = _chances([apart.get(row["arm"]) for row in rest], limits)
     found = []
-    for other in others:
-        share = share_of_wins(loss[best["arm"]], loss[other["arm"]])
-        enough = min(best["trials"], other["trials"]) >= limits.fewest
+    for row, verdict, chance in zip(rows, [of_first, *verdicts], chances, strict=True):
+        answer = best(tables, row["arm"])
         found.append(
-            Comparison(
-                best["arm"],
-                other["arm"],
-                best["best"],
-                other["best"],
-                best["trials"],
-                other["trials"],
-                share,
-                "better" if enough and share >= limits.beyond_luck else "cannot tell",
+            Arm(
+                row["arm"],
+                row["trials"],
+                row["infeasible"],
+                row["best"],
+                row["trial"],
+                None if answer is None else answer.expected,
+                None if answer is None else answer.interval,
+                chance,
+                verdict,
+                None if row is first else _ahead_until(tables, first["arm"], row["arm"], limits),
             )
         )
-    return found
+    return tuple(found)
 
 
-def share_of_wins(one: Values, other: Values) -> float:
-    """The probability that half of one arm's losses hold a lower one than half of the other's; ties count half.
+def _verdict(
+    tables: Tables,
+    first: dict[str, object],
+    row: dict[str, object],
+    apart: Difference | None,
+    arms: int,
+    limits: Thresholds,
+) -> Verdict:
+    """What can be said of an arm beside the best one."""
+    noise = noise_of(tables)
+    if row["best"] is None:
+        return "worse" if _never_trains(first, row, arms, limits) else "cannot tell"
+    if apart is None or is_level(tables):
+        return "cannot tell"
+    bound = all_pairs(arms, apart.degrees) * apart.se
+    lead = (trained_settings(tables, str(row["arm"]))[0].loss) - trained_settings(tables, str(first["arm"]))[0].loss
+    counts = lead >= noise.least * (1 - 1e-9) and (is_relative(tables) or apart.by >= noise.least * (1 - 1e-9))
+    if apart.by > bound and counts:
+        return "worse"
+    margin = noise.relative if noise.relative is not None else noise.of_one
+    if margin is not None and abs(apart.by) + bound <= limits.margin * margin:
+        return "equal"
+    return "cannot tell"
 
-    Both halves have the size of the smaller arm's half, so that the arm with more trials has no advantage.
-    """
-    if not len(one) or not len(other):
-        return float("nan")
-    half = max(min(len(one), len(other)) // 2, 1)
-    values = np.unique(np.concatenate([one, other]))
-    of_one, of_other = _best_of(half, one, values), _best_of(half, other, values)
-    worse = 1 - np.cumsum(of_other)  # P(the other's best > each value)
-    return float(min(max(np.dot(of_one, worse + of_other / 2), 0.0), 1.0))
+
+def _never_trains(first: dict[str, object], row: dict[str, object], arms: int, limits: Thresholds) -> bool:
+    """Whether it is no chance that nothing of this arm trained (Fisher's exact test, times the arms)."""
+    from scipy.stats import fisher_exact
+
+    trials, failed, others = int(str(row["trials"])), int(str(first["infeasible"])), int(str(first["trials"]))
+    if trials < limits.fewest:
+        return False
+    return float(fisher_exact([[trials, 0], [failed, others - failed]], "greater").pvalue) * (arms - 1) <= 0.05
 
 
-def _best_of(n: int, loss: Values, values: Values) -> Values:
-    """The probability that each of `values` is the best of n of the losses."""
-    found: Values = np.zeros(len(values))
-    np.add.at(found, np.searchsorted(values, np.sort(loss)), best_is(len(loss), n, replacement=False))
-    return found
+def _chances(apart: list[Difference | None], limits: Thresholds) -> list[float | None]:
+    """The probability of each arm, the best one first, that none is better; None where that is not known of all."""
+    known = [each for each in apart if each is not None]
+    if len(known) < len(apart) or not known:
+        return [None] * (1 + len(apart))
+    rng = np.random.default_rng(0)
+    shared = np.median([each.se for each in known]) / math.sqrt(2)
+    first = shared * rng.standard_normal(limits.draws)
+    own = [math.sqrt(max(each.se**2 - shared**2, each.se**2 / 4)) for each in known]
+    degrees = [min(each.degrees, 1e6) for each in known]
+    others = [each.by + sd * rng.standard_t(df, limits.draws) for each, sd, df in zip(known, own, degrees, strict=True)]
+    wins = np.bincount(np.argmin(np.stack([first, *others]), axis=0), minlength=1 + len(known))
+    return [float(each) / limits.draws for each in wins]
+
+
+def _ahead_until(tables: Tables, first: str, other: str, limits: Thresholds) -> int | None:
+    """The largest n at which the other arm's best of n is expected ahead; None where the curves do not cross."""
+    noise = noise_of(tables)
+    values = [values_of(averaged(tables), arm) for arm in (first, other)]
+    most = min(len(each) for each in values)
+    if noise.of_one is None or most <= limits.fewest_of_curve:
+        return None
+    counts = range(limits.fewest_of_curve, most + 1)
+    one, two = (expected(each, counts, tables.objective.mode, replacement=False) * tables.sign for each in values)
+    ahead = one - two
+    least = limits.crossing * noise.of_one
+    if not (ahead.max() > least and ahead[-1] < -least):
+        return None
+    return int(counts[int(np.flatnonzero(ahead > 0)[-1])])
 
 
 def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """`arms`, where there are two or more."""
-    compared = comparisons(tables, limits)
-    if not compared:
+    found = compared(tables, limits)
+    if not found:
         return []
-    best, rows = compared[0], summary(tables)
-    beaten = [each.other for each in compared if each.verdict == "better"]
-    rest = [each.other for each in compared if each.verdict == "cannot tell"]
-    value = f"{tables.objective.metric} {best.best_objective:.4g}{' on average over its repeats' * bool(tables.repeat)}"
-    tied = [each.other for each in compared if each.other_objective == best.best_objective]
-    message = f"The best {'setting' if tables.repeat else 'trial'} is of {best.best} ({value})."
-    if tied:
-        message = f"{listed([best.best, *tied])} tie for the best ({value})."
-    if beaten:
-        message += f" That arm is better than {listed(beaten)} beyond what the luck of a search explains."
-    if rest:
-        message += f" Against {listed(rest)} it cannot be told: half as many trials often say the opposite."
-    if not tables.repeat:
-        message += " Seeds are another matter: retrain before adopting (B11)."
-    evidence = {
-        "arms": rows.to_dicts(),
-        "shares": {each.other: round(each.share, 4) for each in compared},
-        "beyond_luck": limits.beyond_luck,
+    noise = noise_of(tables)
+    rows = [asdict(each) | {"p_best": each.p_best and round(each.p_best, 4)} for each in found]
+    margin = None if noise.of_one is None else limits.margin * noise.of_one
+    evidence = {"arms": rows, "margin": margin, "noise_from": noise.source}
+    trials = tuple(each.trial for each in found if each.trial is not None)
+    return [
+        Finding("arms", "info", "B3", " ".join(_sentences(tables, found, margin)), trials=trials, evidence=evidence)
+    ]
+
+
+def _sentences(tables: Tables, found: tuple[Arm, ...], margin: float | None) -> list[str]:
+    first, metric = found[0], tables.objective.metric
+    assert first.best is not None
+    named = {
+        verdict: [each.arm for each in found[1:] if each.verdict == verdict]
+        for verdict in ("worse", "equal", "cannot tell")
     }
-    return [Finding("arms", "info", "B3", message, trials=tuple(rows["trial"].drop_nulls()), evidence=evidence)]
+    value = f"{metric} {brief(first.best)}{' on average over its repeats' * is_repeated(tables)}"
+    said = [f"The best {'setting' if is_repeated(tables) else 'trial'} is of {first.arm} ({value})."]
+    tied = [each.arm for each in found if each.best == first.best]
+    if len(tied) > 1:
+        said = [f"{listed(tied)} tie for the best ({value})."]
+    if named["worse"]:
+        said.append(f"{first.arm} is better than {listed(named['worse'])} beyond what luck explains.")
+    if named["equal"] and margin is not None:
+        said.append(
+            f"{listed(named['equal'])} {_are(named['equal'])} equal to it, to within {brief(margin)}, the noise of one"
+            " trial."
+        )
+    if named["cannot tell"]:
+        said.append(f"{listed(named['cannot tell'])} cannot be told from it.")
+    for each in found[1:]:
+        if each.ahead_until is not None:
+            said.append(f"The curves of the best of n cross: with up to {each.ahead_until} trials {each.arm} is ahead.")
+    return said
+
+
+def _are(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -134,9 +134,8 @@ def _objective(tables: Tables, winner: Setting, noise: Noise, lost: float) -> fl
 
 def _bounded(tables: Tables, interval: Sequence[float]) -> tuple[float, float]:
     """The interval, within 0 and 1 where all objectives are, and above 0 where they are."""
-    objective = tables.ranked()["objective"]
-    low, high = interval
-    lowest, highest = float(objective.min()), float(objective.max())  # type: ignore[arg-type]
+    tried, (low, high) = trained_settings(tables), interval
+    lowest, highest = sorted((tried[0].loss * tables.sign, tried[-1].loss * tables.sign))
     low = max(low, 0.0) if lowest >= 0 else low
     return low, min(high, 1.0) if lowest >= 0 and highest <= 1 else high
 
