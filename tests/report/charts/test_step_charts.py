@@ -72,7 +72,8 @@ def test_the_solid_bars_are_of_the_trials_that_the_verdict_asks():
 
 
 def test_a_trial_that_failed_has_no_best_step():
-    tables = best_at([0.5, 0.5, 0.02])
-    tables = replace(tables, trials=tables.trials.with_columns(objective=pl.Series([0.1, 0.2, 0.9])), chance=0.9)
+    tables = best_at([0.5] * 9 + [0.02])
+    at_chance = pl.when(pl.col("trial") == 9).then(0.9).otherwise("objective")
+    tables = replace(tables, trials=tables.trials.with_columns(objective=at_chance), chance=0.9)
     (chart,) = best_step_plot(tables)
-    assert sum(row["count"] for row in chart.data["best_step"]) == 2
+    assert [(row["bin"], row["count"]) for row in chart.data["best_step"]] == [(9, 5), (9, 4)]

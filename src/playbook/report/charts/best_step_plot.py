@@ -27,10 +27,11 @@ WIDTH, HEIGHT = 460, 200
 def best_step_plot(tables: Tables) -> list[Chart]:
     """The histogram of best steps, each as a share of its own trial's steps; nothing where no trial says."""
     shares = best_step_shares(tables).join(tables.trials.select("trial", "arm"), on="trial")
-    shares = shares.filter(~pl.col("trial").is_in(list(standing(tables).failed)))
+    shares = shares.with_columns(asked=pl.col("trial").is_in(list(asked(tables))))
+    shares = shares.filter(pl.col("asked") | ~pl.col("trial").is_in(list(standing(tables).failed)))
     if not len(shares):
         return []
-    rows = _bars(shares.with_columns(asked=pl.col("trial").is_in(list(asked(tables)))))
+    rows = _bars(shares)
     zones = [
         {"begin": 0.0, "end": Thresholds.early, "zone": "far too many steps if always here"},
         {"begin": Thresholds.late, "end": 1.0, "zone": "maybe too few if consistently here"},

@@ -58,8 +58,8 @@ class ReportCharts:
         """The charts as SVG, by file name: of very many trials the best, and an even choice of the others."""
         import vl_convert
 
-        stars = [row for row in self.trials if row["kind"] in ("best", "member")]
-        others = evenly([row for row in self.trials if row["kind"] not in ("best", "member")], MOST_IN_A_FILE)
+        stars = [row for row in self.trials if row["kind"] == "best"]
+        others = evenly([row for row in self.trials if row["kind"] != "best"], MOST_IN_A_FILE)
         faint = evenly([row["trial"] for row in others], FAINT_IN_A_FILE)
         curves = {
             f"curves_{place}": curve_rows(self.curves, family, self.names, faint)

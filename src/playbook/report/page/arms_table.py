@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "expected": ("expected", "what its best setting would reach if it were trained again"),
     "interval": ("interval", "of the expected value"),
     "p_best": ("P(best)", "the probability that the arm is the best"),
-    "verdict": ("verdict", "against the best arm"),
+    "verdict": ("verdict", "against the best arm; its own is better where all others are worse"),
 }
 """Of the evidence of the finding `arms`: the head of each column, and what it means."""
 
