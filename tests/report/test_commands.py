@@ -267,6 +267,7 @@ REMEDIES = [
     {"optimizer.weight_decay": Float(1e-5, 1e-1, "log")},
     {"warmup_steps": 50},
     {"clip_norm": 0.7},
+    {"lr": Float(1e-4, 0.1, "log"), "clip_norm": 0.7},
     {"schedule": "linear"},
     {"data.in_memory": True},
     {"study.n_trials": 32},
@@ -312,6 +313,17 @@ def test_a_decay_keeps_its_share_of_a_run_of_another_length(steps):
     design = as_run(DESIGNS["a decay of its own length"])
     (command,) = Commands(design, 16, Path("report")).of(finding({"max_steps": steps}))
     assert {f"max_steps={steps}", f"schedule.decay_steps={steps}"} <= set(shlex.split(command))
+
+
+def test_a_decay_is_never_longer_than_the_run_that_is_printed():
+    words = DESIGNS["a decay of its own length"]  # as a study whose fixed settings were not kept
+    (command,) = Commands(words, 16, Path("report")).of(finding({"max_steps": 500}))
+    assert {"max_steps=500", "schedule.decay_steps=500"} <= set(shlex.split(command))
+    steps_unknown = replace(words, overrides=("schedule=linear", "schedule.decay_steps=800", "logger=none"))
+    (command,) = Commands(steps_unknown, 16, Path("report")).of(finding({"max_steps": 500}))
+    assert {"max_steps=500", "schedule.decay_steps=500"} <= set(shlex.split(command))
+    in_one_arm = replace(words, overrides=("logger=none",), fixed_in={"all": {"schedule.decay_steps": 800}})
+    assert Commands(in_one_arm, 16, Path("report")).of(finding({"max_steps": 500})) == ()
 
 
 def test_an_option_of_another_schedule_does_not_stay_with_the_new_one():

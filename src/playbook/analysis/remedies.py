@@ -1,4 +1,4 @@
-"""What to do about a finding: a wider range (B5), longer and shorter runs.
+"""What to do about a finding: a wider range (B5) or a lower one, longer and shorter runs, more stable ones (E8).
 
 The config's `max_steps` is without warmup, which is prepended (E6); a trial's steps are with it.
 """
@@ -15,6 +15,12 @@ from playbook.analysis.tables import Tables
 from playbook.study.space import Choice, Dimension, Float, Int
 
 End = Literal["lower", "upper"]
+
+AGAINST_INSTABILITY = (
+    "warmup, then clipping, then another optimizer, then initialisation and normalization within the residual branches,"
+    " and a lower learning rate last"
+)
+"""In the order in which to try them (E8)."""
 
 LONGEST = 6
 """Of a longer grid only the values at that end are run again."""
@@ -96,6 +102,20 @@ def _is_geometric(ordered: list[int | float]) -> bool:
         return max(steps) > 2 * min(steps)
     ratios = [abs(math.log(b / a)) for a, b in itertools.pairwise(ordered)]
     return max(ratios) / min(ratios) <= max(steps) / min(steps)
+
+
+def scaled(dimension: Dimension, factor: float) -> Dimension | None:
+    """The dimension with all of its values times a positive factor; None where they are not real numbers above 0."""
+    if isinstance(dimension, Float) and dimension.scale != "log_one_minus" and dimension.low >= 0:
+        return replace(dimension, low=_brief(dimension.low * factor), high=_brief(dimension.high * factor))
+    if isinstance(dimension, Choice) and dimension.is_ordered and dimension.low > 0:
+        return Choice(tuple(_brief(float(value) * factor) for value in dimension.values))
+    return None
+
+
+def _brief(value: float) -> float:
+    """With two significant digits: it was estimated."""
+    return float(f"{value:.2g}")
 
 
 def _short(value: float) -> float:

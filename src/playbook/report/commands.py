@@ -97,12 +97,19 @@ class Commands:
         """The changes, with those that a trial needs beside them to be valid.
 
         A decay of the learning rate that has a length of its own keeps its share of a run of another length (C4);
-        longer than the run it would be refused.
+        longer than the run it would be refused. Of a study whose fixed settings are not known its words say it.
         """
-        steps, now, decay = changes.get("max_steps"), config.get("max_steps"), config.get(DECAY_STEPS)
-        if not isinstance(steps, int) or not isinstance(now, int) or not isinstance(decay, int):
+        known = {**self._given_numbers(), **config}
+        steps, now, decay = changes.get("max_steps"), known.get("max_steps"), known.get(DECAY_STEPS)
+        if not isinstance(steps, int) or not isinstance(decay, int):
             return changes
-        return {**changes, DECAY_STEPS: max(1, round(decay * steps / now))}
+        kept = round(decay * steps / now) if isinstance(now, int) else min(decay, steps)
+        return {**changes, DECAY_STEPS: max(1, kept)}
+
+    def _given_numbers(self) -> dict[str, int]:
+        """The whole numbers among the study's words, by key."""
+        given = {match["key"]: match["text"] for each in self.design.overrides if (match := _WORD.match(each))}
+        return {key: int(text) for key, text in given.items() if text.isdecimal()}
 
     def _can_change(self, changes: Changes) -> bool:
         """Whether the study can have the changes and differs by them.
@@ -115,7 +122,9 @@ class Commands:
             fixes = not isinstance(to, Dimension) and any(f"{other}.".startswith(f"{key}.") for other in searched)
             if fixes or not self._exists(key):
                 return False
-        if DECAY_STEPS in searched and "max_steps" in changes:  # some of those decays may be longer than the run
+        if "max_steps" in changes and (  # some of those decays may be longer than the run
+            DECAY_STEPS in searched or any(DECAY_STEPS in own for own in self.design.fixed_in.values())
+        ):
             return False
         return any(self._differs(key, to) for key, to in changes.items())
 

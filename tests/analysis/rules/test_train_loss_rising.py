@@ -23,6 +23,15 @@ def test_an_instability_between_the_evaluations_is_seen_in_the_steps():
     assert found[0].next[0].changes == {"warmup_steps": 100}
 
 
+def test_what_to_try_is_in_order_and_the_last_resort_last():
+    early = pl.when(pl.col("step").is_between(60, 110)).then(pl.col("loss") + 2).otherwise("loss").alias("loss")
+    (found,) = train_loss_rising.find(tables_of_steps({0: steps().with_columns(early)}))
+    assert [list(each.changes) for each in found.next] == [["warmup_steps"], ["clip_norm"]]
+    said = [found.message.index(word) for word in ("warmup", "clipping", "optimizer", "initialisation", "lower")]
+    assert said == sorted(said)
+    assert "bug" in found.message
+
+
 def test_one_wild_step_is_no_instability():
     spike = pl.when(pl.col("step") == 900).then(1e17).otherwise("loss").alias("loss")
     assert train_loss_rising.find(tables_of_steps({0: steps().with_columns(spike)})) == []
@@ -42,7 +51,7 @@ def test_a_loss_that_is_not_finite_at_the_end_has_risen():
 
 def test_no_warmup_is_proposed_that_is_shorter_than_the_one_there_is():
     tables = replace(clear("rises"), max_steps=1000)
-    assert len(only(train_loss_rising.find(tables)).next) == 1
+    assert only(train_loss_rising.find(tables)).next[0].changes == {"warmup_steps": 50}
     assert only(train_loss_rising.find(replace(tables, warmup_steps=50))).next == ()
 
 

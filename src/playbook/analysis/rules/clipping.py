@@ -1,7 +1,7 @@
 """How often was the gradient clipped, and where should the threshold be? (E7)
 
 Clipping is for the rare large gradient: at the 90th percentile of the norms one step in ten is clipped. Where most
-steps are, every step has about the same length, which is a lower learning rate in disguise.
+steps are, every step has about the same length, which is a lower learning rate in disguise: then it is lowered openly.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import polars as pl
 from playbook.analysis.curves import rectangle
 from playbook.analysis.curves.rectangle import best_first
 from playbook.analysis.finding import Finding, Remedy
+from playbook.analysis.remedies import scaled
+from playbook.analysis.rules.stability_edge import learning_rates
 from playbook.analysis.tables import Tables
 
 
@@ -49,7 +51,8 @@ def threshold(norms: pl.Series, limits: Thresholds = Thresholds()) -> float | No
 
 def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
     """A row a trial whose steps are here: `clipped` (share of steps), `clip_norm` (None: not clipped), `threshold`
-    (proposed), and `largest` and `median` of the unclipped norms."""
+    (proposed), `largest` and `median` of the unclipped norms, `lr` (the highest of its steps), and `kept`, the typical
+    share of its length that clipping leaves a step."""
     own = dict(tables.trials.select("trial", "clip_norm").iter_rows()) if "clip_norm" in tables.trials.columns else {}
     rows: list[dict[str, Any]] = []
     for trial, steps in tables.steps.items():
@@ -58,7 +61,10 @@ def numbers(tables: Tables, limits: Thresholds = Thresholds()) -> pl.DataFrame:
         norms = steps["grad_norm"].filter(steps["grad_norm"] < rectangle.Thresholds.infinite)
         row = {"trial": trial, "clip_norm": own.get(trial, tables.clip_norm), "threshold": proposed}
         clipped = steps["clipped"].cast(pl.Float64()).mean() if "clipped" in steps.columns else 0.0
-        rows.append({**row, "clipped": clipped, "largest": norms.max(), "median": norms.median()})
+        rates = steps["lr"].drop_nans().drop_nulls() if "lr" in steps.columns else pl.Series([], dtype=pl.Float64())
+        row |= {"clipped": clipped, "largest": norms.max(), "median": norms.median(), "lr": rates.max()}
+        limit, middle = row["clip_norm"], row["median"]
+        rows.append({**row, "kept": min(1.0, limit / middle) if limit and middle else None})
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
@@ -69,6 +75,8 @@ _SCHEMA: dict[str, Any] = {
     "clipped": pl.Float64(),
     "largest": pl.Float64(),
     "median": pl.Float64(),
+    "lr": pl.Float64(),
+    "kept": pl.Float64(),
 }
 
 
@@ -80,11 +88,11 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     return [
         finding
         for arm, rows in best_first(tables, table)
-        for finding in _of_arm(arm, rows.head(rectangle.Thresholds.best), limits)
+        for finding in _of_arm(tables, arm, rows.head(rectangle.Thresholds.best), limits)
     ]
 
 
-def _of_arm(arm: str, rows: pl.DataFrame, limits: Thresholds) -> list[Finding]:
+def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) -> list[Finding]:
     proposed = float(f"{np.median(rows['threshold'].to_numpy()):.2g}")
     percentile = f"the {limits.percentile:g}th percentile of the unclipped norms"
     evidence = {"percentile": limits.percentile, "trials": rows.to_dicts()}
@@ -97,10 +105,12 @@ def _of_arm(arm: str, rows: pl.DataFrame, limits: Thresholds) -> list[Finding]:
         at = "" if one["clip_norm"] is None else f" at clip_norm={one['clip_norm']:g}"
         message = (
             f"Trial {one['trial']}, one of the best, had {one['clipped']:.0%} of its steps clipped{at}: that is a lower"
-            f" learning rate in disguise. The usual threshold would be {proposed:g}, {percentile}."
+            f" learning rate in disguise. Lower it openly, and clip only the rare large gradient: {proposed:g} is"
+            f" {percentile}."
         )
+        lower = (_lower_lr(tables, arm, most, proposed) or remedy[0],)
         found.append(
-            Finding("clipping_aggressive", "problem", "E7", message, arm, "clip_norm", trials, evidence, remedy)
+            Finding("clipping_aggressive", "problem", "E7", message, arm, "clip_norm", trials, evidence, lower)
         )
     best = rows.row(0, named=True)
     of = "trial" if len(rows) == 1 else f"{len(rows)} trials"
@@ -110,3 +120,15 @@ def _of_arm(arm: str, rows: pl.DataFrame, limits: Thresholds) -> list[Finding]:
     )
     found.append(Finding("clip_threshold", "info", "E7", message, arm, "clip_norm", trials, evidence, remedy))
     return found
+
+
+def _lower_lr(tables: Tables, arm: str, clipped: pl.DataFrame, clip_norm: float) -> Remedy | None:
+    """The study at the rate that the clipped trials had in effect, or with a searched range lower by as much."""
+    if (kept := clipped["kept"].median()) is None:
+        return None
+    assert isinstance(kept, float)
+    for key in learning_rates(tables, arm):
+        lower = scaled(tables.space[arm][key], kept)
+        return None if lower is None else Remedy({key: lower, "clip_norm": clip_norm})
+    rate = clipped["lr"][0]
+    return None if rate is None else Remedy({"lr": float(f"{rate * kept:.2g}"), "clip_norm": clip_norm})

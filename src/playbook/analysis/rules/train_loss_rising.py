@@ -18,7 +18,8 @@ from playbook.analysis.curves.rectangle import Curves, best_first, from_rows, le
 from playbook.analysis.curves.rises import Thresholds as RiseThresholds
 from playbook.analysis.curves.rises import rises
 from playbook.analysis.finding import Finding, Remedy, Severity
-from playbook.analysis.remedies import round_up
+from playbook.analysis.remedies import AGAINST_INSTABILITY, round_up
+from playbook.analysis.rules import clipping
 from playbook.analysis.tables import Tables
 
 
@@ -111,8 +112,8 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str, limits: T
             f" {times_noise(one['top_rise_in_noise'])}, and comes back"
         )
     message = (
-        f"Trial {one['trial']}, one of the best: {metric} {course}. {count} of {len(rows)} trials rise somewhere. Such"
-        " an instability is worth mending: warmup, then clipping, then another optimizer; a lower learning rate last."
+        f"Trial {one['trial']}, one of the best: {metric} {course}. {count} of {len(rows)} trials rise somewhere. That"
+        f" is an instability, or a bug in the training pipeline. It is worth mending: {AGAINST_INSTABILITY}."
     )
     evidence = {"judged": len(rows), "rising": count, "metric": metric, "trials": best.to_dicts()}
     severity: Severity = "problem" if one["surely"] else "advice"
@@ -122,6 +123,13 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, metric: str, limits: T
 
 
 def _remedies(tables: Tables, trial: int, limits: Thresholds) -> tuple[Remedy, ...]:
-    if tables.max_steps is None or (warmup := round_up(limits.warmup * tables.max_steps)) <= tables.warmup_steps:
-        return ()
-    return (Remedy({"warmup_steps": warmup}, "trial", trial),)
+    """The trial again with warmup, and with clipping where it had none (E8's order)."""
+    found = []
+    if tables.max_steps is not None:
+        warmup = round_up(limits.warmup * tables.max_steps)
+        found += [Remedy({"warmup_steps": warmup}, "trial", trial)] if warmup > tables.warmup_steps else []
+    steps = tables.steps.get(trial)
+    norms = steps["grad_norm"] if steps is not None and "grad_norm" in steps.columns else None
+    if tables.clip_norm is None and norms is not None and (clip_norm := clipping.threshold(norms)) is not None:
+        found.append(Remedy({"clip_norm": clip_norm}, "trial", trial))
+    return tuple(found)
