@@ -229,7 +229,7 @@ def test_another_objective_after_the_fact(plain):
         for trial in study.trials.filter(status="complete")["trial"]
     }
     best = max(values, key=values.__getitem__)
-    assert f"Trial {best} is the best" in contents.answer
+    assert f"Trial {best} has the best value" in contents.answer
     assert any("final value of train/loss" in note for note in contents.notes)
     page = Page(write_report(contents, plain / "other"))
     assert page.data["objective"] == "train/loss"
