@@ -10,7 +10,7 @@ from synthetic_tables import study, tables, together
 from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts, with_monsters
 
 from playbook.analysis.finding import Finding
-from playbook.analysis.rules.boundary import edges, find, lead, slope_p
+from playbook.analysis.rules.boundary import edges, find, lead, slope_towards
 from playbook.study.space import Choice, Float, Int
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
@@ -63,9 +63,20 @@ def test_beyond_the_best_all_failed_so_widening_does_not_help():
     assert find(found) == []
 
 
-def test_beyond_the_best_all_are_as_good_so_it_is_a_plateau():
-    found = study(40, LR, lambda at: np.maximum(at["lr"], 0.12) + 1e-4 * (at["lr"] - 0.09) ** 2)
-    assert severities(found) == {("lr", "lower"): "advice"}
+def test_a_plateau_that_reaches_the_end_is_no_more_than_information():
+    for seed in range(10):
+        found = study(60, LR, lambda at: np.maximum(at["lr"], 0.3), noise=0.02, seed=seed)
+        assert set(severities(found).values()) <= {"info"}
+        assert all(each.next == () for each in find(found))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_best_trial_inside_by_luck_hides_no_edge(seed):
+    """By 10 deviations of the noise over the range: the best trial lies anywhere in the last third."""
+    found = study(200, {"lr": LR["lr"], "k": Float(1, 2)}, lambda at: 10 * at["lr"], noise=1.0, seed=seed)
+    (edge,) = [each for each in edges(found, "all") if (each.key, each.end) == ("lr", "lower")]
+    assert edge.nearest <= 0.1 < edge.reach
+    assert severities(found) == {("lr", "lower"): "problem"}
 
 
 def test_one_good_trial_at_the_end_of_a_plateau_of_bad_ones():
@@ -145,15 +156,15 @@ def test_the_slope_of_three_distances_is_that_of_a_line():
     far = np.repeat([0.1, 0.5, 0.9], 4)
     lost = far / 2 + np.random.default_rng(0).normal(0, 0.1, 12)
     known = linregress(far, lost, alternative="greater")
-    assert slope_p(far, lost, []) == pytest.approx(known.pvalue)
+    assert slope_towards(far, lost, []).p == pytest.approx(known.pvalue)
 
 
 def test_the_slope_of_a_parabola_changes_its_sign_at_a_tenth_of_the_range():
     far = np.linspace(0, 1, 60)
     noise = np.random.default_rng(1).normal(0, 0.01, 60)
-    assert slope_p(far, 0.5 * (far + 0.1) ** 2 + noise, []) < 1e-6
-    assert slope_p(far, 0.5 * (far - 0.3) ** 2 + noise, []) > 1 - 1e-6
-    assert slope_p(far[:3], far[:3], []) is None
+    assert slope_towards(far, 0.5 * (far + 0.1) ** 2 + noise, []).p < 1e-6
+    assert slope_towards(far, 0.5 * (far - 0.3) ** 2 + noise, []).p > 1 - 1e-6
+    assert slope_towards(far[:3], far[:3], []) is None
 
 
 def test_the_lead_is_in_units_of_the_noise():
@@ -168,10 +179,10 @@ def test_the_lead_is_in_units_of_the_noise():
 def test_the_numbers_of_an_edge():
     found = tables([0.5, 0.1, 0.4, 0.9, 0.3], {"lr": [1e-4, 1e-3, 1e-2, 1e-1, 10**-2.5]}, LR)
     lower, upper = edges(found, "all")
-    assert (lower.trial, lower.value, lower.beyond, upper.beyond) == (1, 1e-3, 1, 3)
+    assert (lower.trial, lower.value, lower.near) == (1, 1e-3, False)
     assert lower.distance == pytest.approx(1 / 3)
     assert upper.distance == pytest.approx(2 / 3)
-    assert lower.chance == pytest.approx(4 / 5)  # all but the one in the middle are as near to an end
+    assert (lower.nearest, lower.reach) == (lower.distance, lower.distance)  # the noise is unknown: a set of one
 
 
 def space_boundary(rng, fault: bool) -> Case:

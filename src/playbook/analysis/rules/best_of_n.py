@@ -1,4 +1,4 @@
-"""Have we tried enough? The best of n trials against n, and how many trials are good (B6, E4).
+"""The best of n trials against n (B6, E4).
 
 The playbook simulates studies of n trials by drawing n of the N trials at hand, and shows the best of them as box
 plots. No draw is needed: the distribution of the best of n follows from the order of the values alone.
@@ -6,49 +6,26 @@ plots. No draw is needed: the distribution of the best of n follows from the ord
 - *Without* replacement (Tang et al. 2020) the expected best of n is unbiased: the estimate of what a study of n trials
   would have found.
 - *With* replacement (Dodge et al. 2019) is the bootstrap: it keeps a spread up to n = N, which the box plots show.
+- *Bands* say what another N trials could have shown instead, at all n at once (Lourie et al. 2023).
 
-Both take infeasible trials as the worst value: they cost a trial.
+All take infeasible trials as the worst value: they cost a trial. Whether it was enough is `few_trials.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from playbook.analysis.finding import Finding, Remedy
-from playbook.analysis.regret import Values, comparable, losses, regret, robust
+from playbook.analysis.regret import Values, comparable, losses, robust
 from playbook.analysis.repeats import averaged
 from playbook.analysis.tables import Tables
 
 Mode = Literal["min", "max"]
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """What the verdict depends on.
-
-    The median of `falling` of noisy parabolas in 1 to 8 dimensions: 0.2 with 8 trials, 0.10 to 0.16 with 16, 0.06 to
-    0.10 with 32, 0.04 to 0.07 with 64.
-    """
-
-    good: float = 0.25
-    """The regret of a good trial: it has gone at least three quarters of the way from the typical one to the best."""
-    falling: float = 0.12
-    """The share of the way from typical to best, with the second half of the trials, from which on it still falls."""
-    falling_fast: float = 0.22
-    """The same where it falls fast."""
-    few_good: int = 3
-    """Good trials below which, where it falls fast, the trials are far too few."""
-    fewest: int = 5
-    """Trials below which nothing can be told."""
-    fewest_feasible: int = 3
-    """Feasible trials below which nothing can be told."""
 
 
 def expected(values: Sequence[float], n: Sequence[int], mode: Mode, *, replacement: bool) -> Values:
@@ -126,67 +103,50 @@ def values_of(tables: Tables, arm: str) -> list[float]:
     return [float(each) for each in np.minimum(loss, max(float(usual[-1]), chance)) * tables.sign]
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """Whether an arm has been tried enough, in numbers.
+def bands(values: Sequence[float], n: Sequence[int], mode: Mode) -> pl.DataFrame:
+    """Bands for the best of n that hold at all n at once: `n`, `low`, `median`, `high`.
 
-    `good` counts the trials with at least three quarters of the way from the typical trial to the best. `falling` is
-    what the second half of the trials was worth: the expected best of N/2 less the best, as a share of that way.
+    In 80 % of studies or more the median best of n, over all trials that there could be, lies between `low` and `high`
+    (the lower number first) for every n; where the trials at hand say nothing the end is null, as beyond a few n the
+    better one soon is (Lourie et al., arXiv 2311.09480). Wider than need be for quasi-random trials.
+
+    The band is one of the distribution function: of N draws, the i-th best lies between quantiles of a
+    beta(i, N + 1 − i), so chosen that all hold at once (Aldor-Noiman et al. 2013).
     """
+    from scipy.special import betaincinv
 
-    num_trials: int
-    feasible: int
-    good: int
-    falling: float
-    verdict: Literal["enough", "few", "far too few", "cannot tell"]
+    ordered, counts = _ordered(values, mode), _counts(values, n, replacement=True)
+    total = len(ordered)
+    i, local = np.arange(1, total + 1), local_level(total)
+    # Surely at least so large a share of all trials is as good as the i-th best of these, and at most so large a one.
+    at_least, at_most = betaincinv(i, total + 1 - i, local), betaincinv(i, total + 1 - i, 1 - local)
+    wanted = -np.expm1(np.log(0.5) / counts)  # the share of trials that are as good as the median best of n
+    high, low = np.searchsorted(at_least, wanted), np.searchsorted(at_most, wanted) - 1
+    sign = 1 if mode == "min" else -1
 
+    def at(places: NDArray[np.int64]) -> list[float | None]:
+        return [
+            float(ordered[place]) * sign if 0 <= place < total and np.isfinite(ordered[place]) else None
+            for place in places
+        ]
 
-def sampling(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> Sampling:
-    """The verdict on an arm (B6)."""
-    loss = losses(tries(tables, arm), tables.sign)
-    feasible = int(np.isfinite(loss).sum())
-    lost = np.minimum(regret(loss), 1.0)  # from the typical trial on it does not matter how bad
-    good = int((lost <= limits.good).sum())
-    if len(loss) < limits.fewest or feasible < limits.fewest_feasible:
-        return Sampling(len(loss), feasible, good, float("nan"), "cannot tell")
-    falling = float(expected(list(lost), [len(loss) // 2], "min", replacement=False)[0])
-    if falling >= limits.falling_fast and good < limits.few_good:
-        return Sampling(len(loss), feasible, good, falling, "far too few")
-    return Sampling(len(loss), feasible, good, falling, "few" if falling >= limits.falling else "enough")
-
-
-def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
-    """`few_trials` for each arm whose best-of-n curve still falls or whose trials are too few to tell.
-
-    Where there is nothing more to try, it is not said that there is.
-    """
-    return [finding for arm in tables.arms if not is_whole(tables, arm) for finding in _of_arm(tables, arm, limits)]
+    ends = (at(low), at(high)) if mode == "min" else (at(high), at(low))
+    middle = quantile(ordered.tolist(), n, 0.5, "min", replacement=True) * sign
+    return pl.DataFrame({"n": list(n), "low": ends[0], "median": middle, "high": ends[1]}, strict=False)
 
 
-def _of_arm(tables: Tables, arm: str, limits: Thresholds) -> list[Finding]:
-    found = sampling(tables, arm, limits)
-    if found.verdict == "enough":
-        return []
-    evidence: dict[str, Any] = {
-        "trials": found.num_trials,
-        "feasible": found.feasible,
-        "good": found.good,
-        "falling": None if np.isnan(found.falling) else round(found.falling, 4),
-    }
-    total = 2 * len(tables.trials)
-    remedy = (Remedy({"study.n_trials": total}),)
-    if found.verdict == "cannot tell":
-        message = (
-            f"{found.num_trials} trials, {found.feasible} of them feasible, cannot tell whether more would find better."
-        )
-        return [Finding("few_trials", "info", "B6", message, arm=arm, evidence=evidence, next=remedy)]
-    message = (
-        f"The best of n trials still falls: the second half of the {found.num_trials} trials brought"
-        f" {found.falling:.0%} of the way from the typical trial to the best,"
-        f" and {found.good} {'trial is' if found.good == 1 else 'trials are'} in the good region."
-    )
-    severity: Literal["problem", "advice"] = "problem" if found.verdict == "far too few" else "advice"
-    return [Finding("few_trials", severity, "B6", message, arm=arm, evidence=evidence, next=remedy)]
+LOCAL_LEVELS = {
+    **{1: 0.1, 2: 0.0568, 4: 0.0324, 8: 0.0209, 16: 0.0133, 32: 0.0097, 64: 0.0069, 128: 0.0054, 256: 0.0044},
+    **{512: 0.0034, 1024: 0.0029, 4096: 0.0026, 10_000: 0.0021},
+}
+"""By the number of draws: the probability beyond either end of the interval of each order statistic, with which all
+hold at once in 80 %. Of 300 to 20,000 simulations each: the 20 % quantile of the least of these probabilities."""
+
+
+def local_level(total: int) -> float:
+    """That of any number of draws, between those known."""
+    known = np.array(list(LOCAL_LEVELS))
+    return float(np.exp(np.interp(np.log(total), np.log(known), np.log(list(LOCAL_LEVELS.values())))))
 
 
 def _ordered(values: Sequence[float], mode: Mode) -> Values:

@@ -1,37 +1,39 @@
-"""Is the best point near the edge of the search space (B5, F1)?
+"""Do the best settings lie at the edge of the search space, and would a wider one hold better ones (B5, F1)?
 
-A best trial in the outer tenth of a range is suspicious, and mostly chance where the hyperparameter hardly matters: of
-five hyperparameters, two ends each, some end is that near to the best trial in two studies of three. So position
-alone is not the verdict. It is whether the objective still improves *towards* that end:
+Where the best *trial* lies is mostly chance: of five hyperparameters, two ends each, some end is within a tenth of the
+range of it in two studies of three. So the verdict is about the set of settings that cannot be told from the best, and
+about whether the objective still improves *towards* the end from where they lie:
 
 - A quadratic in the distance from the end, beside one in each of the other hyperparameters where there are trials
-  enough for it, is fitted to the regrets (those worse than typical count as typical). A t-test says whether its slope
-  a tenth of the range inside still falls towards the end. An optimum well inside has the opposite slope there, and a
-  hyperparameter that does not matter has none. What is no quadratic may deceive it, so the trials in the nearest three
-  tenths of the range must not say the opposite. With the optimum of a valley a quarter inside, 1 of 100 synthetic
-  studies came out as a problem; a fifth inside, 3; a tenth outside, 86 and more.
+  enough for it, is fitted to the regrets (those worse than typical count as typical) of the trials from the end to
+  where the set reaches. A t-test says whether its slope a tenth of the range inside still falls towards the end. An
+  optimum well inside has the opposite slope there, and a hyperparameter that does not matter has none. Where so few
+  trials lie there that nothing can be fitted, all are.
+- A plateau that reaches the end has a slope too, where it ends inside. So a plateau with a slope behind it is fitted
+  as well, and where it is much more likely than the quadratic, nothing improves towards the end.
 - Where one hyperparameter varies, the best trial may be the last one on that side and better than all others by more
   than the noise between neighbours. That is evidence too, and all that there is where every other trial failed alike.
 
-Where the trials beyond the best one failed, widening does not help: that is `lr_at_stability_edge`. Where those beyond
-are just as good, there is a plateau, and no more than advice to look beyond it.
+Where the trials beyond the best ones failed, widening does not help: that is `lr_at_stability_edge`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from playbook.analysis.finding import Finding, Remedy, Severity
+from playbook.analysis.noise_of_trials import Noise, noise_of
 from playbook.analysis.position import positions
 from playbook.analysis.regret import Values, comparable, losses, regret
 from playbook.analysis.remedies import End, widened
 from playbook.analysis.repeats import averaged
+from playbook.analysis.rules.best import best
 from playbook.analysis.rules.infeasible import causes
 from playbook.analysis.tables import Tables
 from playbook.study.space import Dimension
@@ -42,31 +44,31 @@ class Thresholds:
     """What the verdict depends on; lengths are shares of the range, from the end."""
 
     near: float = 0.10
-    """A best trial so far from the end is near it."""
-    nearish: float = 0.15
-    """However clear the slope, no best trial further inside is a problem: a broad valley has a noisy best trial."""
+    """A set that comes so near to the end is at it."""
     inner: float = 0.30
-    """However clear the slope, no best trial further inside is worth advice."""
+    """However clear the slope, no set that stays further inside is worth advice."""
     inside: float = 0.10
     """Where the slope is taken: an optimum between there and the end is near the end by any reading."""
     local: float = 0.3
-    """Up to where the trials must not contradict the slope."""
-    contradicted: float = 0.5
-    """The p-value of the slope of those trials alone, above which they do."""
+    """Up to where trials are fitted at least, however narrow the set."""
+    wide: float = 0.5
+    """The same where the slope is clearer from farther away: up to the typical trial, from which on regrets are cut."""
     sure: float = 0.01
     """The slope's p-value times the number of hyperparameters, for a problem."""
-    likely: float = 0.10
+    likely: float = 0.05
     """The same for advice."""
+    plateau: float = 5.0
+    """The logarithm of how much more likely than the quadratic a plateau must be: e⁵, decisive evidence (Jeffreys)."""
+    knees: int = 9
+    """Places where a plateau may end, evenly among what is fitted."""
+    material: float = 0.5
+    """The improvement over `local` of the range, in standard deviations of one trial's noise, that is worth a study."""
     clear_lead: float = 3.0
     """Of the last trial, in units of the noise between neighbours."""
     fewest_in_lead: int = 5
     """Values of a hyperparameter below which a lead cannot be told from noise."""
     tie: float = 0.02
     """The regret up to which a trial is as good as the best."""
-    step: float = 0.1
-    """The regret from which on a trial shows that a plateau ends."""
-    unlikely: float = 0.3
-    """A position that fewer trials than this share have is suspicious by itself where one hyperparameter varies."""
     failing: float = 0.5
     """Where so many of the trials at that end fail, widening does not help."""
     sparse: int = 5
@@ -82,16 +84,15 @@ ENDS: tuple[End, End] = ("lower", "upper")
 
 @dataclass(frozen=True)
 class Edge:
-    """How the trials of an arm lie towards one end of a hyperparameter's range, in numbers.
+    """How the best settings of an arm lie towards one end of a hyperparameter's range.
 
-    - `distance`: of the best trial from the end, as a share of the range; `near`: whether that is at the end;
-      `chance`: the share of the trials that are as near to an end.
-    - `p`: the slope's p-value times the number of hyperparameters, None where the trials are too few to fit;
-      `local_p`: the p-value of the trials close by.
+    - `value`, `distance`: of the best trial, the latter from the end, as a share of the range. The set's nearest
+      setting is `nearest` away, its farthest `reach`; `near`: whether the nearest is at the end; `is_last`: whether the
+      best trial is.
+    - `slope`: of the regrets of the trials that are fitted, towards the inside.
     - `lead`: how far the last trial on that side is ahead of all others, in units of the noise; None unless it is the
       best one and nothing else varies.
-    - `beyond`: the trials between the best one and the end; `plateau`: whether they are all as good; `failing`: the
-      share of them, and of the others in the last tenth, that are infeasible.
+    - `failing`: the share of the trials beyond the best one, and of the others in the last tenth, that are infeasible.
     - `few`: whether the trials are too few for so many hyperparameters to be sure of anything.
     """
 
@@ -100,38 +101,26 @@ class Edge:
     trial: int
     value: float
     distance: float
+    nearest: float
+    reach: float
     near: bool
-    chance: float
-    p: float | None
-    local_p: float | None
+    is_last: bool
+    slope: Slope | None
     lead: float | None
-    beyond: int
-    plateau: bool
     failing: float
     few: bool
 
-    def slope(self, limits: Thresholds) -> Literal["sure", "contradicted", "likely", "none"]:
-        """Whether the objective improves towards the end; `contradicted` is one that the trials close by deny."""
-        if self.p is None or self.p >= limits.likely:
-            return "none"
-        if self.p >= limits.sure:
-            return "likely"
-        return "sure" if self.local_p is None or self.local_p <= limits.contradicted else "contradicted"
-
     def severity(self, limits: Thresholds = Thresholds()) -> Severity | None:
-        """The verdict; None where the best trial is inside, or where widening would not help."""
+        """The verdict; None where the set is inside, or where widening would not help."""
         if self.failing >= limits.failing:
             return None
-        slope = self.slope(limits)
         leads = self.lead is not None and self.lead >= limits.clear_lead
-        close = self.near or self.distance <= limits.nearish
-        if close and (slope == "sure" or leads) and not self.plateau and self.chance < 1:
+        p = 1.0 if self.slope is None or self.slope.is_flat(limits) else self.slope.p
+        if self.near and (p < limits.sure or leads):
             return "advice" if self.few else "problem"
         if self.near:
-            suspicious = self.chance <= limits.unlikely and (self.plateau or self.lead is not None)
-            return "advice" if slope != "none" or suspicious else "info"
-        reach = {"sure": limits.inner, "contradicted": limits.nearish}.get(slope, 0.0)
-        return "advice" if self.distance <= reach else None
+            return "advice" if p < limits.likely else "info" if self.is_last else None
+        return "advice" if p < limits.sure and self.nearest <= limits.inner else None
 
 
 def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[Edge]:
@@ -139,12 +128,16 @@ def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[E
 
     Where settings are repeated, each counts as one trial with its mean.
     """
+    answer, noise = best(tables, arm), noise_of(tables)
     tables = averaged(tables)
     trials = comparable(tables.of_arm(arm))
     loss = losses(trials, tables.sign)
     if int(np.isfinite(loss).sum()) < limits.fewest:
         return []
-    lost, best = regret(loss), int(np.argmin(loss))
+    lost, first = regret(loss if noise.relative is None else np.log(loss)), int(np.argmin(loss))
+    one = _noise_of_regret(loss, lost, noise)
+    members = () if answer is None or math.isnan(one) else answer.members
+    is_best = trials["trial"].is_in(members).to_numpy() | (np.arange(len(loss)) == first)
     failed = trials["trial"].is_in(causes(tables).filter(pl.col("cause").is_not_null())["trial"].implode()).to_numpy()
     varied = {
         key: each
@@ -157,59 +150,124 @@ def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[E
     for key, where in at.items():
         others = [each for name, each in at.items() if name != key]
         for end in ENDS:
+            if widened(varied[key], end) is None:
+                continue
             near = max(limits.near, 1 / len(where) if len(varied) == 1 else 0.0, _of_the_end(varied[key], end))
             far = where if end == "lower" else 1 - where
-            beyond = far < far[best]
-            p, local_p = slope_p(far, lost, others, limits), slope_p(far, lost, others, limits, limits.local)
+            beyond, reach = far < far[first], float(far[is_best].max())
+            slope = _clearest(far, lost, others, limits, 1.0 if math.isnan(one) else reach)
             found.append(
                 Edge(
                     key,
                     end,
-                    trial=int(trials["trial"][best]),
-                    value=float(trials[key][best]),
-                    distance=float(far[best]),
-                    near=bool(far[best] <= near),
-                    chance=float(np.mean(np.minimum(where, 1 - where) <= far[best] + 1e-9)),
-                    p=None if p is None else min(1.0, p * len(at)),
-                    local_p=local_p,
+                    trial=int(trials["trial"][first]),
+                    value=float(trials[key][first]),
+                    distance=float(far[first]),
+                    nearest=float(far[is_best].min()),
+                    reach=reach,
+                    near=bool(far[is_best].min() <= near),
+                    is_last=bool(far[first] <= near),
+                    slope=None if slope is None else slope.among(len(at), one),
                     lead=lead(far, lost, limits) if len(varied) == 1 and not beyond.any() else None,
-                    beyond=int(beyond.sum()),
-                    plateau=_is_plateau(far, lost, best, limits),
-                    failing=_share(failed[beyond | ((far <= limits.near) & (far != far[best]))]),
+                    failing=_share(failed[beyond | ((far <= limits.near) & (far != far[first]))]),
                     few=len(trials) < limits.sparse * len(varied),
                 )
             )
-    return [each for each in found if widened(varied[each.key], each.end) is not None]
+    return found
 
 
-def slope_p(
+@dataclass(frozen=True)
+class Slope:
+    """How the regret rises from an end inwards.
+
+    `rise` is per range, `p` the chance of as steep a rise if there is none, times the hyperparameters asked. `plateau`
+    is the logarithm of how much more likely a plateau at the end is than a curve, `noise` the regret of one standard
+    deviation of one trial's noise, NaN where it is unknown.
+    """
+
+    p: float
+    rise: float
+    plateau: float
+    noise: float = math.nan
+
+    def among(self, hyperparameters: int, noise: float) -> Slope:
+        """One of the slopes of so many hyperparameters."""
+        return replace(self, p=min(1.0, self.p * hyperparameters), noise=noise)
+
+    def is_flat(self, limits: Thresholds) -> bool:
+        """Whether nothing worth a study improves towards the end."""
+        return self.plateau > limits.plateau or self.rise * limits.local < limits.material * self.noise
+
+
+def slope_towards(
     far: Values, lost: Values, others: Sequence[Values], limits: Thresholds = Thresholds(), window: float = 1.0
-) -> float | None:
-    """The chance of a regret that rises as steeply inwards, `limits.inside` from the end, if it does not rise there.
+) -> Slope | None:
+    """The slope `limits.inside` from the end.
 
     `far` is each trial's distance from the end in [0, 1], `lost` its regret, `others` its positions in the other
     hyperparameters; the trials within `window` are fitted. None where they are too few.
     """
-    from scipy.stats import t as student
+    from scipy.special import stdtr
 
-    kept = far <= window
+    kept = far <= window + 1e-9
     x, y = far[kept], np.minimum(lost[kept], 1.0)
     if len(x) < 4:
         return None
-    curved = len(np.unique(x)) > 3
+    distinct = len(np.unique(x))
     inwards = x - limits.inside
-    terms = [np.ones(len(x)), inwards, *([inwards**2] if curved else [])]
+    ours = [inwards, *([inwards**2] if distinct > 3 else [])]
+    terms = [np.ones(len(x))]
     for other in sorted((each[kept] - 0.5 for each in others), key=lambda each: -_explained(each, y)):
-        if len(x) - len(terms) - 2 >= limits.spare:
+        if len(x) - len(terms) - len(ours) - 1 >= limits.spare + 1:
             terms += [other, other**2]
-    fitted = np.stack(terms, axis=1)
+    fitted = np.stack([*terms, *ours], axis=1)
     spare = len(x) - fitted.shape[1]
     if spare < 2 or np.linalg.matrix_rank(fitted) < fitted.shape[1]:
         return None
-    beta = np.linalg.lstsq(fitted, y, rcond=None)[0]
-    left = y - fitted @ beta
-    variance = abs(np.linalg.inv(fitted.T @ fitted)[1, 1]) * (left @ left) / spare  # rounding may leave it below 0
-    return float(student.sf(beta[1] / np.sqrt(variance + 1e-18), spare))
+    beta, place = np.linalg.lstsq(fitted, y, rcond=None)[0], len(terms)
+    left = _left(fitted, y)
+    variance = abs(np.linalg.inv(fitted.T @ fitted)[place, place]) * left / spare  # rounding may leave it below 0
+    t = beta[place] / np.sqrt(variance + 1e-18)
+    flat = [
+        _left(np.stack([*terms, behind], axis=1), y)
+        for knee in np.quantile(np.unique(x), np.linspace(0, 1, limits.knees + 2)[1:-1])
+        if len(np.unique(x[x <= knee])) > 1
+        for behind in (np.maximum(x - knee, 0), (x > knee).astype(float))  # a slope, a step
+    ]
+    more_likely = max((len(x) / 2 * np.log((left + 1e-12) / (each + 1e-12)) for each in flat), default=-np.inf)
+    return Slope(float(stdtr(spare, -t)), float(beta[place]), float(more_likely))
+
+
+def _clearest(far: Values, lost: Values, others: Sequence[Values], limits: Thresholds, reach: float) -> Slope | None:
+    """The clearer of the slopes near the end and from farther; that of all trials where neither can be fitted."""
+    windows = dict.fromkeys((max(reach, limits.local), max(reach, limits.wide)))
+    fitted = [slope for window in windows if (slope := slope_towards(far, lost, others, limits, window)) is not None]
+    if not fitted:
+        return slope_towards(far, lost, others, limits)
+    clearest = min(fitted, key=lambda each: each.p)
+    return replace(clearest, p=clearest.p * len(fitted), plateau=max(each.plateau for each in fitted))
+
+
+def _left(fitted: Values, y: Values) -> float:
+    """The sum of squares that a fit leaves."""
+    left = y - fitted @ np.linalg.lstsq(fitted, y, rcond=None)[0]
+    return float(left @ left)
+
+
+def _noise_of_regret(loss: Values, lost: Values, noise: Noise) -> float:
+    """The regret of one standard deviation of one trial's noise; NaN where it is unknown.
+
+    As it is where it is over 1: noise alone, of 2 trials or more, takes the best farther than that from the typical.
+    """
+    between = (lost > 0) & (lost < 1)
+    if noise.of_one is None or not between.any():
+        return math.nan
+    place = int(np.argmax(np.where(between, lost, 0.0)))
+    best = loss.min()
+    with np.errstate(over="ignore"):
+        way = loss[place] - best if noise.relative is None else np.log(loss[place] / best)
+        found = float(lost[place] * ((noise.of_one if noise.relative is None else noise.relative) / way))
+    return found if found <= 1 else math.nan
 
 
 def lead(far: Values, lost: Values, limits: Thresholds = Thresholds()) -> float:
@@ -243,27 +301,26 @@ def _finding(tables: Tables, arm: str, edge: Edge, severity: Severity) -> Findin
     dimension = tables.space[arm][edge.key]
     wider = widened(dimension, edge.end)
     assert wider is not None
-    where = (
-        f"The best {edge.key}, {edge.value:.4g}, lies {edge.distance:.0%} of the way into its range"
-        f" ({dimension.low:.4g} to {dimension.high:.4g}) from the {edge.end} end"
-    )
+    range_ = f"its range ({dimension.low:.4g} to {dimension.high:.4g})"
+    where = f"The best settings lie {edge.nearest:.0%} to {edge.reach:.0%} of the way into {range_} of {edge.key}"
+    if edge.reach == edge.nearest:
+        where = f"The best {edge.key}, {edge.value:.4g}, lies {edge.distance:.0%} of the way into {range_}"
+    where += f" from the {edge.end} end"
     if severity == "problem":
         why = ", and the objective still improves towards it."
-    elif edge.plateau:
-        why = f"; the {edge.beyond} trials beyond it are as good, so a plateau may go on outside."
     elif severity == "advice":
         why = ", and the trials suggest that the objective improves towards it."
     else:
-        why = f". Chance would do that too ({edge.chance:.0%} of the trials are as near to an end): it cannot be told."
+        why = "; nothing says that it improves towards it."
+    slope = edge.slope
     evidence = {
         "end": edge.end,
         "best": edge.value,
         "distance": edge.distance,
-        "chance": edge.chance,
-        "p": edge.p,
-        "local_p": edge.local_p,
+        "set": [edge.nearest, edge.reach],
+        "p": None if slope is None else slope.p,
+        "plateau": None if slope is None else slope.plateau,
         "lead": edge.lead,
-        "beyond": edge.beyond,
         "failing": edge.failing,
         "range": dimension.plain(),
         "widened": wider.plain(),
@@ -277,17 +334,8 @@ def _finding(tables: Tables, arm: str, edge: Edge, severity: Severity) -> Findin
         parameter=edge.key,
         trials=(edge.trial,),
         evidence=evidence,
-        next=(Remedy({edge.key: wider}),),
+        next=(Remedy({edge.key: wider}),) if severity != "info" else (),
     )
-
-
-def _is_plateau(far: Values, lost: Values, best: int, limits: Thresholds) -> bool:
-    """Whether all trials from the end to beyond the best one are as good, and those as far inwards again are not."""
-    worse = far[lost > limits.tie].min(initial=np.inf)
-    flat = far < worse
-    several = len(np.unique(far[flat & (far < far[best])])) > 1
-    reach = 2 * far[flat].max(initial=0.0)
-    return several and bool(flat[best]) and bool(lost[~flat & (far <= reach)].max(initial=0.0) >= limits.step)
 
 
 def _share(flags: NDArray[np.bool_]) -> float:
