@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from synthetic_curves import draw
 from verdicts_of_curves import check_verdicts
 
 from playbook.analysis.rules import periodic
 from playbook.analysis.rules.periodic import strongest_waves
+from playbook.analysis.tables import CURVE_COLUMNS, Tables
+from playbook.study.design import Objective
 
 
 @pytest.mark.parametrize("count", [16, 30, 50, 200])
@@ -67,6 +70,50 @@ def test_the_finding_names_metric_and_period_in_steps():
     every = int(np.diff(tables.curves["step"].unique().sort().to_numpy())[0])
     first = found[0].evidence["trials"][0]
     assert first["period_steps"] == pytest.approx(first["period"] * every)
+
+
+def some_curves(values: np.ndarray) -> Tables:
+    """A study whose validation curves are the rows."""
+    rows = [(trial, 10 * i, "val/error", float(v)) for trial, row in enumerate(values) for i, v in enumerate(row)]
+    trials = pl.DataFrame(
+        {"trial": range(len(values)), "arm": "all", "status": "complete", "objective": values.min(axis=1)},
+        schema_overrides={"trial": pl.Int64()},
+    )
+    return Tables(trials, Objective(), pl.DataFrame(rows, schema=CURVE_COLUMNS, orient="row"))
+
+
+def test_one_curve_of_twenty_is_no_bug_of_the_pipeline_even_if_it_is_the_best():
+    rng = np.random.default_rng(4)
+    index = np.arange(60)
+    wave = 0.3 * np.sin(2 * np.pi * index / 6)
+    values = np.exp(-index / 8) + 0.05 * rng.standard_normal((20, 60))
+    values[0] += wave - 0.2
+    assert some_curves(values).ranked()["trial"][0] == 0
+    assert strongest_waves(values[:1]).p_value[0] < periodic.Thresholds.p_sure
+    assert periodic.find(some_curves(values)) == []
+    values[1:15] += np.sin(2 * np.pi * (index / 6 + rng.random((14, 1)))) * 0.3
+    (found,) = periodic.find(some_curves(values))
+    assert not found.evidence["in_step"]
+
+
+def test_a_rhythm_that_all_share_in_step_is_said_to_be_of_what_they_share():
+    rng = np.random.default_rng(5)
+    index = np.arange(60)
+    values = np.exp(-index / 8) + 0.05 * rng.standard_normal((20, 60)) + 0.08 * np.sin(2 * np.pi * index / 6)
+    (found,) = periodic.find(some_curves(values))
+    assert found.evidence["in_step"]
+    assert "order of the data" in found.message
+    assert found.evidence["trials"][0]["period_steps"] == pytest.approx(60, rel=0.05)
+
+
+def test_noise_that_all_share_has_no_rhythm_because_all_have_it():
+    said = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        shared = 0.05 * rng.standard_normal(60)
+        values = np.exp(-np.arange(60) / 8) + shared + 0.02 * rng.standard_normal((20, 60))
+        said += bool(periodic.find(some_curves(values)))
+    assert said <= 1
 
 
 def test_a_rhythm_of_the_training_loss_counts_too():

@@ -4,6 +4,9 @@ Each curve is freed from its course (a straight line, a parabola and a few expon
 are made of) and is then held against waves of every period, alone and with their overtones, since a metric that
 depends on the place in an epoch is a saw rather than a sine. The chance that mere noise has a wave as strong is that
 of the largest share of the variance among as many waves (the Lomb–Scargle periodogram's false-alarm probability).
+
+A bug of the pipeline is in all trials, so one of twenty says nothing. Trials that share the order of their data may
+share their noise too: where they go up and down together they are one witness, their mean curve.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from playbook.analysis import metrics
-from playbook.analysis.curves import rectangle
-from playbook.analysis.curves.rectangle import Values, best_first, leading, of_metric, times_noise
+from playbook.analysis.curves import pooled, rectangle
+from playbook.analysis.curves.rectangle import Curves, Values, best_first, of_metric, times_noise
 from playbook.analysis.finding import Finding, Severity
 from playbook.analysis.tables import Tables
 
@@ -39,8 +42,14 @@ class Thresholds:
     """Of mere noise, for a verdict."""
     p_sure: float = 1e-7
     """Of mere noise, to be sure."""
+    most: float = 0.5
+    """The share of the judged trials that have a hint of one rhythm."""
+    in_step: float = 0.3
+    """The correlation of the trials' curves, freed from their course, from which on they are one witness."""
     same: float = 0.1
     """The share by which periods of a pipeline may differ: they are estimates."""
+    octaves: float = 1.5
+    """Halvings and doublings of a period that are still of one rhythm."""
     steady: float = 0.4
     """The share of a wave's size that it must have in the weaker half of the curve: a hump is no wave."""
     tones: tuple[int, ...] = (1, 2, 4)
@@ -78,13 +87,11 @@ class Waves:
 
 def strongest_waves(values: Values, limits: Thresholds = Thresholds()) -> Waves:
     """The strongest wave of each row of `values` (rows, evaluations at equal distances), without NaN."""
-    values = values[:, math.ceil(values.shape[1] / limits.plunge) :]
-    count = values.shape[1]
-    course = _course(count, limits)
-    rest = values - (values @ course) @ course.T
+    rest, course = without_course(values, limits)
+    count = rest.shape[1]
     cycles = np.arange(limits.fewest_periods, (count - 1) / 2, limits.spacing)
     cosines, sines = _waves(cycles, course)
-    p_value, period, best_fit = np.ones(len(values)), np.full(len(values), np.nan), np.zeros_like(values)
+    p_value, period, best_fit = np.ones(len(values)), np.full(len(values), np.nan), np.zeros_like(rest)
     for tones in limits.tones:
         fit, top, num_tones = _fit(rest, tones, cycles, cosines, sines, limits)
         freedom = count - course.shape[1] - 2 * num_tones
@@ -99,6 +106,13 @@ def strongest_waves(values: Values, limits: Thresholds = Thresholds()) -> Waves:
     with np.errstate(invalid="ignore", divide="ignore"):
         in_noise = np.sqrt(2 * (best_fit**2).sum(axis=1) / count) / spread
     return Waves(p_value, period, in_noise, _steadiness(rest, best_fit))
+
+
+def without_course(values: Values, limits: Thresholds = Thresholds()) -> tuple[Values, Values]:
+    """(rows, count): what is left of the curves, but for their first tenth, without their course; and its basis."""
+    values = values[:, math.ceil(values.shape[1] / limits.plunge) :]
+    course = _course(values.shape[1], limits)
+    return values - (values @ course) @ course.T, course
 
 
 def numbers(tables: Tables, metric: str, limits: Thresholds = Thresholds()) -> pl.DataFrame:
@@ -119,8 +133,10 @@ def numbers(tables: Tables, metric: str, limits: Thresholds = Thresholds()) -> p
     steady = pl.col("steadiness") > limits.steady
     hint = steady & (pl.col("p_value") < limits.p_hint)
     shared = pl.col("period_steps").filter(hint).median()  # a pipeline has one rhythm, in all of its trials
+    octaves = (pl.col("period_steps") / shared).log(2)  # a saw, or a spike, may be heard as an overtone
+    one_rhythm = ((octaves - octaves.round()).abs() < np.log2(1 + limits.same)) & (octaves.abs() < limits.octaves)
     return table.with_columns(
-        (hint & ((pl.col("period_steps") - shared).abs() < limits.same * shared)).alias("hint"),
+        (hint & one_rhythm).fill_null(False).alias("hint"),
         (steady & (pl.col("p_value") < limits.p_value)).alias("periodic"),
         (steady & (pl.col("p_value") < limits.p_sure)).alias("surely"),
     )
@@ -130,26 +146,88 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm: about the first of its metrics whose best trials have a rhythm."""
     found: dict[str, Finding] = {}
     for metric in metrics.main_metrics(tables):
+        curves = of_metric(tables, metric, rectangle.Thresholds(fewest=limits.fewest), best=limits.judged)
         for arm, rows in best_first(tables, numbers(tables, metric, limits)):
-            if arm not in found and (finding := _of_arm(arm, rows, metric)):
-                found[arm] = finding
+            if arm not in found:
+                mine = curves.only(np.isin(curves.trials, rows["trial"].to_numpy()))
+                finding = _in_step(arm, rows, mine, metric, limits) or _of_each(arm, rows, metric, limits)
+                if finding is not None:
+                    found[arm] = finding
     return [found[arm] for arm in tables.arms if arm in found]
 
 
-def _of_arm(arm: str, rows: pl.DataFrame, metric: str) -> Finding | None:
-    best = leading(rows, "periodic")
-    if best is None:
+LOOK_FOR = (
+    "Unless the learning rate has it too, look for a bug: data that is not shuffled, a state that is reset every epoch,"
+    " or evaluations that see different examples."
+)
+
+
+def _of_each(arm: str, rows: pl.DataFrame, metric: str, limits: Thresholds) -> Finding | None:
+    """Where most trials have one rhythm, each for itself; of fewer than three trials all must surely have one."""
+    few = len(rows) < pooled.Thresholds.fewest
+    having = rows.filter("surely" if few else "hint")
+    if len(having) < (len(rows) if few else max(limits.most * len(rows), pooled.Thresholds.fewest)):
         return None
-    one, count = best.row(0, named=True), max(int(rows["periodic"].sum()), len(best))
+    one = having.row(0, named=True)
     message = (
-        f"Trial {one['trial']}, one of the best: {metric} comes and goes every {one['period_steps']:.4g} steps"
-        f" ({one['period']:.3g} evaluations), by {times_noise(one['in_noise'])}. {count} of the {len(rows)} best"
-        " trials have a rhythm. Unless the learning rate has it too, look for a bug: data that is not shuffled, a state"
-        " that is reset every epoch, or evaluations that see different examples."
+        f"In {len(having)} of the {len(rows)} best trials {metric} comes and goes every {one['period_steps']:.4g} steps"
+        f" ({one['period']:.3g} evaluations; trial {one['trial']}: by {times_noise(one['in_noise'])}). {LOOK_FOR}"
     )
-    evidence = {"judged": len(rows), "periodic": count, "metric": metric, "trials": best.to_dicts()}
+    evidence = {
+        "judged": len(rows),
+        "periodic": len(having),
+        "metric": metric,
+        "in_step": False,
+        "trials": having.head(rectangle.Thresholds.best).to_dicts(),
+    }
     severity: Severity = "problem" if one["surely"] else "advice"
-    return Finding("periodic_metric", severity, "D2", message, arm, None, tuple(best["trial"].to_list()), evidence)
+    return Finding("periodic_metric", severity, "D2", message, arm, None, tuple(having["trial"].to_list()), evidence)
+
+
+def _in_step(arm: str, rows: pl.DataFrame, curves: Curves, metric: str, limits: Thresholds) -> Finding | None:
+    """Where the trials go up and down together, in a rhythm: their mean curve is the witness."""
+    mean = _common(curves, limits)
+    if mean is None:
+        return None
+    waves = strongest_waves(mean[None, :], limits)
+    p_value, period = float(waves.p_value[0]), float(waves.period[0])
+    if p_value >= limits.p_value or not waves.steadiness[0] > limits.steady:
+        return None
+    steps = period * float((curves.last_steps[0] - curves.steps[0, 0]) / (curves.lengths[0] - 1))
+    trials = tuple(rows["trial"].to_list())
+    message = (
+        f"{metric} comes and goes every {steps:.4g} steps ({period:.3g} evaluations) in all {len(trials)} best trials"
+        " together, so it comes from what they share: the order of the data, or the examples of an evaluation."
+        f" {LOOK_FOR}"
+    )
+    evidence = {
+        "judged": len(rows),
+        "periodic": len(rows),
+        "metric": metric,
+        "in_step": True,
+        "trials": [
+            {"trial": trial, "period": period, "period_steps": steps, "p_value": p_value}
+            for trial in trials[: rectangle.Thresholds.best]
+        ],
+    }
+    severity: Severity = "problem" if p_value < limits.p_sure else "advice"
+    return Finding("periodic_metric", severity, "D2", message, arm, None, trials, evidence)
+
+
+def _common(curves: Curves, limits: Thresholds) -> Values | None:
+    """(evaluations,): the mean of curves of one scale each, where they go up and down together; else None."""
+    if len(curves) < pooled.Thresholds.fewest or len(np.unique(curves.lengths)) > 1:
+        return None
+    values = curves.values[:, : curves.lengths[0]]
+    if not np.all(curves.steps[:, : curves.lengths[0]] == curves.steps[0, : curves.lengths[0]]):
+        return None
+    rest, _ = without_course(values, limits)
+    spread = rest.std(axis=1)
+    if not (spread > 0).all():
+        return None
+    together = float((rest / spread[:, None]).mean(axis=0).var())
+    correlation = (len(rest) * together - 1) / (len(rest) - 1)
+    return np.asarray((values / spread[:, None]).mean(axis=0)) if correlation > limits.in_step else None
 
 
 def _course(count: int, limits: Thresholds) -> Values:
