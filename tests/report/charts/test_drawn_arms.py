@@ -57,3 +57,14 @@ def test_of_a_hyperparameter_with_a_range_in_each_arm_the_best_are_drawn():
     found = axes(replace(tables, space=space))
     assert [axis.where for axis in found] == [f"arm{place}" for place in range(NUM_ARMS - MOST_GROUPS, NUM_ARMS)]
     assert [axis.caption for axis in found if axis.caption] == [f"The best {MOST_GROUPS} of {NUM_ARMS} are drawn."]
+
+
+def test_a_band_goes_to_the_end_of_the_axis_where_the_trials_do_not_say():
+    (together, *_) = best_of_n_plots(twenty_arms())
+    low, high = together.specification["layer"][-1]["encoding"]["y"]["scale"]["domain"]
+    rows = together.data["best_of_n"]
+    assert any(row["band_low"] is None for row in rows)
+    for row in rows:
+        assert low <= row["band_from"] <= row["band_to"] <= high
+        assert row["band_low"] is not None or row["band_from"] == low
+        assert row["band_high"] is not None or row["band_to"] == high
