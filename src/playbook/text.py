@@ -15,6 +15,7 @@ LONGEST = 60
 def brief(value: Any, digits: int = 4) -> str:
     """A value of any kind: some digits of a number (of 1 − x next to 1: 0.9995), the beginning of a long text."""
     if isinstance(value, float):
+        value += 0.0  # -0 is 0
         return f"{1 - float(f'{1 - value:.{digits}g}'):.10g}" if 0.9 < value < 1 else f"{value:.{digits}g}"
     text = show(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

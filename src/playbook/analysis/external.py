@@ -11,6 +11,7 @@ from playbook.analysis.rejudge import from_curves
 from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.errors import InputError
 from playbook.study.design import ONLY_ARM, Objective
+from playbook.study.ranking import is_seed
 from playbook.study.space import Choice, Dimension, Float, Int
 from playbook.validation import show
 
@@ -54,7 +55,7 @@ def from_frames(
     trials, names = _numbered(trials)
     measured = None if curves is None else _curves(curves, names)
     table = _record(trials, measured, objective)
-    keys = [column for column in table.columns if column not in NOT_SEARCHED]
+    keys = [column for column in table.columns if column not in NOT_SEARCHED and not is_seed(column)]
     if space is not None:
         if missing := [key for key in space if key not in table.columns]:
             raise InputError(f"space.{missing[0]}: trials have no such column; there are {', '.join(keys) or 'none'}")

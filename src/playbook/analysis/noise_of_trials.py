@@ -30,10 +30,15 @@ Source = Literal["repeats", "examples", "surface", "unknown"]
 class Thresholds:
     """What the answer depends on."""
 
-    better: float = 0.5
-    """The share of the repeated settings, best first, whose repeats count: next to divergence the noise is another."""
+    better: float = 0.25
+    """The share of the repeated settings, best first, whose repeats count: the noise of worse ones is mostly larger."""
     fewest_degrees: int = 3
     """Of freedom: a standard deviation from fewer repeats is off by a factor of two and more."""
+    enough_degrees: int = 16
+    """Of freedom, to which worse settings are taken in, as far as half of them."""
+    most_keys: int = 5
+    """Hyperparameters of a surface, above which its nugget is unknown: of 50 to 100 settings in nine, what is rough and
+    what is noise are one, and the nugget was up to five times the seeds' deviation."""
     a_decade: float = 10.0
     """The typical loss over the best one, from which on noise is counted in shares of the loss: over decades it grows
     with it (the noise of 62,208 networks is 10 to 25 % of their loss, from 0.00003 to 1)."""
@@ -90,6 +95,8 @@ def noise_of(tables: Tables, limits: Thresholds = Thresholds()) -> Noise:
     sd, degrees = _of_repeats(tried, relative, limits)
     if sd > 0 and degrees >= limits.fewest_degrees:
         return Noise("repeats", sd * unit, se, sd * unit, degrees, sd if relative else None, least)
+    if degrees >= limits.fewest_degrees and se is None:  # other seeds change nothing: are they used at all?
+        return Noise("unknown", least=least)
     nugget, nugget_degrees = _nugget_of_arms(tables, tried, limits)
     if se is not None and (nugget is None or se >= nugget * unit):
         return Noise("examples", None, se, se, relative=se / unit if relative else None, least=least)
@@ -114,9 +121,13 @@ def is_relative(tables: Tables, limits: Thresholds = Thresholds()) -> bool:
 def _of_repeats(tried: Sequence[Setting], relative: bool, limits: Thresholds) -> tuple[float, int]:
     """The standard deviation within settings, pooled over the better ones of those repeated, and its degrees."""
     repeated = [each.losses for each in tried if len(each.losses) > 1]
-    better = repeated[: math.ceil(limits.better * len(repeated))]
-    while sum(len(each) - 1 for each in better) < limits.fewest_degrees and len(better) < len(repeated):
-        better = repeated[: len(better) + 1]
+    count, degrees = 0, 0
+    for each in repeated:
+        half = count >= len(repeated) / 2 and degrees >= limits.fewest_degrees
+        if half or (count >= limits.better * len(repeated) and degrees >= limits.enough_degrees):
+            break
+        count, degrees = count + 1, degrees + len(each) - 1
+    better = repeated[:count]
     if relative:
         better = [np.log(each) for each in better if each.min() > 0]
     degrees = sum(len(each) - 1 for each in better)
@@ -201,21 +212,28 @@ def surface_of(
     It is of the loss, or of its logarithm where noise is a share of it; beyond the better quarter it is flattened.
     """
     tried = trained_settings(tables, arm)[:MOST]
-    if len(tried) < FEWEST:
+    keys = tables.setting_keys(arm)
+    if len(tried) < FEWEST or keys is None or not 0 < len(keys) <= limits.most_keys:
         return None
     values = np.array([each.loss for each in tried])
     values = np.log(values) if is_relative(tables, limits) else values
     places = places_of(tables, arm, [each.trial for each in tried])
-    return surface(places, flattened(values, limits.linear), np.array([len(each.losses) for each in tried]), noise)
+    flat, slope = _flattened(values, limits.linear)
+    counts = np.array([len(each.losses) for each in tried])
+    return surface(places, flat, counts / slope, noise)
 
 
-def flattened(values: Values, linear: float) -> Values:
-    """The values (in order, best first), those beyond the share `linear` by the logarithm of how far they are."""
+def _flattened(values: Values, linear: float) -> tuple[Values, Values]:
+    """The values (in order, best first), those beyond the share `linear` by the logarithm of how far they are.
+
+    And the slope there, by which the noise shrinks; what is worse has more of it, so that its variance does.
+    """
     knee = float(np.quantile(values, linear))
     width = knee - values[0]
     if not width > 0 or not np.isfinite(width):
-        return values
-    return np.where(values <= knee, values, knee + width * np.log1p(np.maximum(values - knee, 0) / width))
+        return values, np.ones(len(values))
+    beyond = np.maximum(values - knee, 0) / width
+    return np.where(values <= knee, values, knee + width * np.log1p(beyond)), 1 / (1 + beyond)
 
 
 def places_of(tables: Tables, arm: str, trials: Sequence[int]) -> Values:

@@ -21,7 +21,8 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
     """The tables with `metric` for the objective: its best value over the course of training, or its last one.
 
     A trial that was infeasible stays so, and one whose value is not finite becomes so. A trial without a curve of the
-    metric says nothing and counts as crashed. Chance is known as long as the objective's metric is the same.
+    metric says nothing and counts as crashed. Chance and the examples are known while the objective's metric is the
+    same.
 
     Raises:
         InputError: no trial has a curve of the metric.
@@ -45,8 +46,10 @@ def rejudge(tables: Tables, metric: str, mode: Literal["min", "max"], by: By = "
     trials = trials.with_columns(
         pl.when(pl.col("status") == "complete").then(column).alias(column) for column in replaced
     ).select(*tables.trials.columns, *(column for column in replaced if column not in tables.trials.columns))
-    chance = tables.chance if objective == tables.objective else None
-    return replace(tables, trials=trials, objective=objective, chance=chance, judged_by=by)
+    if objective == tables.objective:
+        return replace(tables, trials=trials, judged_by=by)
+    trials = trials.drop("objective_se", "n_examples", strict=False)  # they are of the study's own objective
+    return replace(tables, trials=trials, objective=objective, chance=None, examples={}, judged_by=by)
 
 
 def from_curves(curves: pl.DataFrame, objective: Objective, by: By = "best") -> pl.DataFrame:

@@ -12,9 +12,15 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-POINTS = 120
-STEPS = 200
+POINTS = 60
+STEPS = 1000
+MOST = 1000
 """Of the EM algorithm: it is slow at the end, where nothing changes that can be told."""
+FEWEST = 8
+"""Values, of which it can be told whether they differ by more than their noise."""
+LEAST_ERROR = 0.9
+"""Of the winner's noise: but for a plateau its shrunken value was off by as much in simulations, since a distribution
+from some dozens of settings is sharper than it should be."""
 BELOW, BEYOND = 1.5, 12.0
 """How far the true values may lie below the best and above it, in standard deviations: beyond, nothing is won."""
 
@@ -27,9 +33,15 @@ def shrunken(values: Values, noise: Values) -> tuple[float, float]:
     """
     lowest, unit = float(values.min()), float(noise.min())
     far = (values - lowest) / unit
-    points = np.linspace(-BELOW, min(float(far.max()) + 1e-9, BEYOND), POINTS)
+    near = np.argsort(far, kind="stable")[:MOST]
+    near = near[far[near] <= BEYOND]  # what is farther says nothing of where the winner is
+    values, noise, far = values[near], noise[near], far[near]
+    if len(values) >= FEWEST and float((far * unit / noise).var()) <= 1 + np.sqrt(2 / (len(values) - 1)):
+        level = 1 / noise**2 / np.sum(1 / noise**2)  # nothing says that they differ at all
+        return float(level @ values), float(np.sum(1 / noise**2) ** -0.5)
+    points = np.linspace(-BELOW, float(far.max()) + 1e-9, POINTS)
     scale = noise / unit
-    apart = (np.minimum(far, BEYOND)[:, None] - points) / scale[:, None]
+    apart = (far[:, None] - points) / scale[:, None]
     likelihood = np.exp(-0.5 * apart**2) / scale[:, None] + 1e-300
     weights = np.full(POINTS, 1 / POINTS)
     for _ in range(STEPS):
@@ -41,4 +53,5 @@ def shrunken(values: Values, noise: Values) -> tuple[float, float]:
     mean = float(winner @ points)
     alike = np.sqrt(share * winner).sum(axis=1)  # how much each setting had to say about where the winner is
     variance = float(winner @ (points - mean) ** 2) + 1 / float((alike / scale**2).sum())
+    variance = max(variance, float(LEAST_ERROR * scale[int(np.argmin(values))]) ** 2)
     return lowest + unit * mean, unit * float(np.sqrt(variance))

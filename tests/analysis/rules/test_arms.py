@@ -39,7 +39,7 @@ def test_points_that_are_shared_are_paired_and_a_lucky_trial_makes_no_arm_better
     sgd, adam = valley + 0.001 * rng.standard_normal(16), valley + 0.01 + 0.001 * rng.standard_normal(16)
     assert verdicts(together(arm("adam", adam), arm("sgd", sgd))) == {"sgd": "better", "adam": "worse"}
     lucky = np.where(np.arange(16) == 8, 0.1, adam)
-    assert verdicts(together(arm("adam", lucky), arm("sgd", sgd))) == {"adam": "cannot tell", "sgd": "cannot tell"}
+    assert not {"better", "worse"} & set(verdicts(together(arm("adam", lucky), arm("sgd", sgd))).values())
 
 
 def test_the_paired_difference_is_the_t_statistic_of_the_better_half_by_the_mean_of_the_pair():

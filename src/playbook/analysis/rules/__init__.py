@@ -26,6 +26,7 @@ from playbook.analysis.rules import (
     stability_edge,
     still_improving,
     train_loss_rising,
+    unequal_steps,
 )
 from playbook.analysis.rules.length import consistent
 from playbook.analysis.tables import Tables
@@ -48,6 +49,7 @@ RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
     clipping.find,
     input_bound.find,
     best.find,
+    unequal_steps.find,
     arms.find,
     importance.find,
     insensitive.find,

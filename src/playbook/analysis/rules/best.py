@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from playbook.analysis.example_pairs import luck_of_steps, paired_examples
 from playbook.analysis.finding import Finding
 from playbook.analysis.multiple import best_of_several
 from playbook.analysis.noise_of_trials import Noise, Source, noise_of
@@ -87,8 +88,10 @@ def best(tables: Tables, arm: str | None = None, limits: Thresholds = Thresholds
     members = tuple(each.trial for each, is_told in zip(tried, told, strict=True) if not is_told)
     mean, error = shrunken(lost, sds)
     wide = limits.interval * math.hypot(error, 1.0)
-    low, high = _bounded(tables, sorted(_objective(tables, winner, noise, each) for each in (mean - wide, mean + wide)))
-    expected = _objective(tables, winner, noise, mean)
+    luck = tables.sign * luck_of_steps(tables, [each.trial for each in tried[: math.ceil(len(tried) / 4)]])
+    ends = sorted(_objective(tables, winner, noise, each) + luck for each in (mean - wide, mean + wide))
+    low, high = _bounded(tables, ends)
+    expected = _objective(tables, winner, noise, mean) + luck
     se = error * (noise.of_one if noise.relative is None else noise.relative * abs(expected))
     return Best(
         winner.trial,
@@ -121,6 +124,10 @@ def _told(tables: Tables, tried: Sequence[Setting], lost: Values, sds: Values, n
     for place in range(min(len(tried), MOST_COMPARED)):
         far = lost - lost[place] > critical * np.hypot(sds, sds[place])
         told |= far & (raw - raw[place] >= noise.least * (1 - 1e-9))
+    for place, each in enumerate(tried):
+        paired = paired_examples(tables, tried[0].trial, each.trial, critical)
+        if paired is not None:
+            told[place] = paired and (noise.source != "repeats" or told[place])
     return told
 
 
