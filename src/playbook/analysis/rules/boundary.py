@@ -35,7 +35,7 @@ from playbook.analysis.remedies import End, widened
 from playbook.analysis.repeats import averaged
 from playbook.analysis.rules.best import best
 from playbook.analysis.rules.infeasible import causes
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import Tables, computed_once
 from playbook.study.space import Dimension
 
 
@@ -123,6 +123,7 @@ class Edge:
         return "advice" if p < limits.sure and self.nearest <= limits.inner else None
 
 
+@computed_once
 def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[Edge]:
     """Both ends of each ordered hyperparameter that varies in an arm, where widening is possible.
 
@@ -225,16 +226,11 @@ def slope_towards(
     if spare < 2 or np.linalg.matrix_rank(fitted) < fitted.shape[1]:
         return None
     beta, place = np.linalg.lstsq(fitted, y, rcond=None)[0], len(terms)
-    left = _left(fitted, y)
+    residual = y - fitted @ beta
+    left = float(residual @ residual)
     variance = abs(np.linalg.inv(fitted.T @ fitted)[place, place]) * left / spare  # rounding may leave it below 0
     t = beta[place] / np.sqrt(variance + 1e-18)
-    flat = [
-        _left(np.stack([*terms, behind], axis=1), y)
-        for knee in np.quantile(np.unique(x), np.linspace(0, 1, limits.knees + 2)[1:-1])
-        if len(np.unique(x[x <= knee])) > 1
-        for behind in (np.maximum(x - knee, 0), (x > knee).astype(float))  # a slope, a step
-    ]
-    more_likely = max((len(x) / 2 * np.log((left + 1e-12) / (each + 1e-12)) for each in flat), default=-np.inf)
+    more_likely = len(x) / 2 * np.log((left + 1e-12) / (_least_left_by_plateaus(terms, x, y, limits.knees) + 1e-12))
     return Slope(float(stdtr(spare, -t)), float(beta[place]), float(more_likely))
 
 
@@ -248,10 +244,17 @@ def _clearest(far: Values, lost: Values, others: Sequence[Values], limits: Thres
     return replace(clearest, p=clearest.p * len(fitted), plateau=max(each.plateau for each in fitted))
 
 
-def _left(fitted: Values, y: Values) -> float:
-    """The sum of squares that a fit leaves."""
-    left = y - fitted @ np.linalg.lstsq(fitted, y, rcond=None)[0]
-    return float(left @ left)
+def _least_left_by_plateaus(terms: Sequence[Values], x: Values, y: Values, knees: int) -> float:
+    """The least sum of squares that a plateau at the end leaves, beside the terms: a slope or a step is behind it."""
+    values = np.unique(x)
+    places = [each for each in np.quantile(values, np.linspace(0, 1, knees + 2)[1:-1]) if (values <= each).sum() > 1]
+    if not places:
+        return float(y @ y) + 1.0  # none can be fitted: more than any curve leaves
+    basis = np.linalg.qr(np.stack(terms, axis=1))[0]
+    behind = np.stack([part for each in places for part in (np.maximum(x - each, 0), (x > each) * 1.0)], axis=1)
+    rest, behind = y - basis @ (basis.T @ y), behind - basis @ (basis.T @ behind)
+    explained = (behind.T @ rest) ** 2 / np.maximum((behind**2).sum(axis=0), 1e-12)
+    return float(max(rest @ rest - explained.max(), 0.0))
 
 
 def _noise_of_regret(loss: Values, lost: Values, noise: Noise) -> float:
