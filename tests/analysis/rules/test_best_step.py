@@ -1,6 +1,7 @@
 """Whether the trials' best steps tell that there were too many steps or too few."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from verdicts_of_curves import HELD_OUT
 
 from playbook.analysis.rules import best_step
-from playbook.analysis.tables import Tables
+from playbook.analysis.tables import CURVE_COLUMNS, Tables
 from playbook.study.design import ONLY_ARM, Objective
 
 
@@ -50,3 +51,13 @@ def test_the_best_steps_tell_whether_there_were_too_many_or_too_few(code):
         right += [each.code for each in found] == ([code] if code else [])
         assert code or not any(each.severity == "problem" for each in found)
     assert right >= 95
+
+
+@pytest.mark.parametrize(("examples", "said"), [(2, []), (12, ["best_step_late"])])
+def test_a_late_best_by_a_few_examples_says_nothing(examples, said):
+    late = best_steps(SHARES["best_step_late"], 3)
+    steps = np.arange(0, 2001, 100)
+    missed = np.where(steps < 300, 90, 40) - np.where(steps >= 1900, examples, 0)
+    rows = [(k, int(s), "val/error", m / 359) for k in late.trials["trial"] for s, m in zip(steps, missed, strict=True)]
+    curves = pl.DataFrame(rows, schema=CURVE_COLUMNS, orient="row")
+    assert [each.code for each in best_step.find(replace(late, curves=curves))] == said

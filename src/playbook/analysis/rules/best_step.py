@@ -10,10 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy.stats import binom
 
-from playbook.analysis.curves.rectangle import best_first
+from playbook.analysis.curves.counted import one_example
+from playbook.analysis.curves.rectangle import best_first, of_metric
 from playbook.analysis.finding import Finding, Severity
 from playbook.analysis.remedies import longer, shorter
 from playbook.analysis.repeats import setting_of_trials
@@ -38,6 +41,8 @@ class Thresholds:
     """That so many are there by chance, if best steps fall anywhere: three early ones, or four late ones, tell."""
     p_sure: float = 1e-4
     """The same for a problem."""
+    fewest_examples: int = 5
+    """Validation examples by which the late best of the mean trial is better than its best before."""
 
 
 @computed_once
@@ -102,7 +107,8 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) ->
             "best_step_early", severity, "C2", message, arm, None, trials, evidence, shorter(tables, 2 * latest)
         )
     p_late = float(binom.sf(len(late) - 1, len(few), 1 - limits.late))
-    if len(late) >= limits.consistently * len(few) and p_late < limits.p_value:
+    consistently = len(late) >= limits.consistently * len(few) and p_late < limits.p_value
+    if consistently and _gained_late(tables, late["trial"].to_numpy(), limits):
         message = (
             f"{len(late)} of the {len(few)} best trials were best in the last quarter of training. Longer training,"
             " with the decay of the learning rate tuned again, may be better."
@@ -110,3 +116,15 @@ def _of_arm(tables: Tables, arm: str, rows: pl.DataFrame, limits: Thresholds) ->
         evidence["p_value"] = p_late
         return Finding("best_step_late", "advice", "C2", message, arm, None, trials, evidence, longer(tables))
     return None
+
+
+def _gained_late(tables: Tables, trials: NDArray[np.int64], limits: Thresholds) -> bool:
+    """Whether the trials' best in the last quarter is more than a few examples better; True where none are counted."""
+    curves = of_metric(tables, tables.objective.metric)
+    curves = curves.only(np.isin(curves.trials, trials))
+    if not len(curves) or not (one := one_example(tables, curves)):
+        return True
+    before = curves.steps < (limits.late * curves.last_steps)[:, None]
+    after = ~before & (curves.columns < curves.lengths[:, None])
+    best = [np.where(part, curves.values, np.inf).min(axis=1) for part in (before, after)]
+    return float(np.mean(best[0] - best[1])) >= limits.fewest_examples * one
