@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from playbook.analysis.examples import Examples
 from synthetic_tables import study, tables
 
-from playbook.analysis.examples import Examples
 from playbook.analysis.noise_of_trials import noise_of
 from playbook.study.design import Objective
 from playbook.study.space import Float

@@ -35,7 +35,7 @@ def test_curves_alone_are_enough(tmp_path):
     page = write_report(external_contents(tables, "mine", tmp_path), tmp_path / "report")
     assert page.exists()
     assert (tmp_path / "report" / "curves_loss.svg").exists()
-    assert "Trial 1 is the best with lr=0.2" in page.read_text()
+    assert "Trial 1 has the best value with lr=0.2" in page.read_text()
 
 
 def edge(folder: Path) -> Path:
@@ -121,13 +121,13 @@ def test_a_space_in_each_of_its_forms(tmp_path):
         ("trial,lr,objective\n", "No trial has ended yet."),
         ("trial,lr,objective\n0,0.1,0.5\n", "is the only one with an objective"),
         ("trial,lr,objective\n0,0.1,nan\n1,0.2,nan\n", "None of the 2 trials has an objective"),
-        ("trial,lr,objective\n0,0.1,1\n1,0.1,1\n2,0.1,1\n", "3 trials tie for the best"),
-        ("trial,lr,objective\na</script>,0.1,1\nb,0.2,2\n", "Trial 0 is the best"),
-        ("trial,lr,objective\n0,0.1,1e308\n1,0.2,-1e308\n2,0.3,1e308\n", "Trial 1 is the best"),
-        (f"trial,{'x' * 300},objective\n0,1,1\n1,2,2\n", "Trial 0 is the best"),
+        ("trial,lr,objective\n0,0.1,1\n1,0.1,1\n2,0.1,1\n", "There is no winner."),
+        ("trial,lr,objective\na</script>,0.1,1\nb,0.2,2\n", "Trial 0 has the best value"),
+        ("trial,lr,objective\n0,0.1,1e308\n1,0.2,-1e308\n2,0.3,1e308\n", "Trial 1 has the best value"),
+        (f"trial,{'x' * 300},objective\n0,1,1\n1,2,2\n", "Trial 0 has the best value"),
         (
             'trial,"a ""b"" \'c\'\nd\\e",objective\n' + "".join(f"{n},{n},{n}\n" for n in range(16)),
-            "Trial 0 is the best",
+            "Trial 0 has the best value",
         ),
         (f"trial,act,objective\n0,{'y' * 300},1\n1,relu,2\n", f"act={'y' * 60}…: val/loss 1"),
     ],

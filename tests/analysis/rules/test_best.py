@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from playbook.analysis.examples import Examples
 from synthetic_tables import study, tables
 
-from playbook.analysis.examples import Examples
 from playbook.analysis.rules import find_all
 from playbook.analysis.rules.best import best, find
 from playbook.analysis.shrinkage import shrunken

@@ -121,9 +121,9 @@ def test_an_isolation_plot_has_every_value_of_a_list(values):
     frame = pl.DataFrame(
         {"trial": range(12), "arm": "all", "status": "complete", "objective": [1.0 + n for n in range(12)]}
     )
-    frame = frame.with_columns(column(of_trials).alias("k"))
-    tables = Tables(frame, Objective(), space={"all": {"k": Choice(values)}})
-    (chart,) = isolation_plots(tables, axes(tables))
+    frame = frame.with_columns(column(of_trials).alias("k"), x=pl.col("objective") / 100)
+    tables = Tables(frame, Objective(), space={"all": {"k": Choice(values), "x": Float(0.0, 1.0)}})
+    (chart,) = isolation_plots(tables, [axis for axis in axes(tables) if axis.key == "k"])
     (rows,) = chart.data.values()
     assert [row["trials"] for row in rows] == [12 // len(values)] * len(values)
     assert sorted(row["best"] for row in rows) == [1.0 + place for place in range(len(values))]

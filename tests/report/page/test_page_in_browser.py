@@ -1,9 +1,14 @@
 """The page in a real browser: it draws, links its charts, and asks for nothing."""
 
+import base64
+import re
+import zlib
+
 import pytest
 from chromium import CHROMIUM, MISSING, browser
 from ended_study import ARMS, PLAIN, begin, end
 
+from playbook.report.charts.palette import INFEASIBLE
 from playbook.report.study_report import report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
@@ -110,3 +115,35 @@ def test_a_chosen_trial_shows_its_curves_and_its_command(pages, shown):
     assert page.value("document.getElementById('selected').textContent").startswith(f"trial {trial}:")
     assert page.value("byNumber.get(state.chosen).command").startswith("python train.py data=digits lr=")
     assert page.value("document.querySelector('tbody tr.chosen .link').textContent") == str(trial)
+
+
+def test_what_failed_is_in_the_table_as_on_the_charts(pages, shown):
+    page = shown(pages["arms"])  # all of its trials rose or diverged
+    failed = page.value("trials.filter((row) => row.kind === 'infeasible').length")
+    page.value(
+        "(() => { const box = document.getElementById('filter'); box.value = 'infeasible';"
+        " box.dispatchEvent(new Event('input')); })()"
+    )
+    assert page.value("document.querySelectorAll('#table tbody tr').length") == failed > 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_all_of_it_is_printed_though_nothing_was_in_view(pages, tab, dark):
+    tab.open(pages["plain"], height=300, dark=dark)
+    assert tab.value("document.querySelectorAll('.plot canvas, .plot svg').length") < tab.value("plots.length")
+    # This listener comes after the page's own, and before the page is laid out for paper.
+    tab.value(
+        "addEventListener('beforeprint', () => { window.onPaper = plots.map((each) => "
+        "each.querySelectorAll('svg path').length); window.closed = "
+        "document.querySelectorAll('details.more:not([open])').length; })"
+    )
+    pdf = base64.b64decode(tab._call("Page.printToPDF")["data"])
+    assert all(count > 0 for count in tab.value("onPaper"))
+    assert tab.value("closed") == 0
+    # In the PDF itself there is the red of the crosses.
+    found = re.findall(rb"FlateDecode.*?stream\r?\n(.*?)endstream", pdf, re.S)
+    drawing = b"".join(map(zlib.decompress, found)).decode("latin-1")
+    strokes = re.findall(r"([\d.]+) ([\d.]+) ([\d.]+) RG", drawing)
+    assert INFEASIBLE in {"#" + "".join(f"{round(255 * float(part)):02x}" for part in colour) for colour in strokes}
+    tab.until("document.querySelectorAll('.plot svg').length === 0")
+    assert tab.problems == []

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from playbook.analysis.tables import Tables
+from playbook.report.charts.arms import best_first
 from playbook.report.charts.ticks import ONE_MINUS, number_axis
 from playbook.study.space import Choice, Dimension, Int, Value
 from playbook.validation import show
 
 LOG_DECADES = 1.0
 """A grid of positive numbers over more decades than this is drawn on a log axis."""
+MOST_GROUPS = 8
+"""Axes of one hyperparameter, where it is another one in each arm: those of the best arms."""
 JITTER = 0.5
 """Trials of one choice are spread over this share of its place, so that they do not hide one another."""
 _GOLDEN = 0.618033988749895
@@ -26,6 +29,7 @@ class Axis:
 
     `field` is the column of the drawn values. On `log_one_minus` that is 1 − x on a reversed log axis; for choices it
     is their place 0, 1, … with the trials spread around it. `where` is empty for a hyperparameter of all arms.
+    `left_out` counts the groups of arms whose own axis of it is not drawn: the axis of the best group says so.
     """
 
     field: str
@@ -36,6 +40,12 @@ class Axis:
     low: float
     high: float
     choices: tuple[Value, ...] = ()
+    left_out: int = 0
+
+    @property
+    def caption(self) -> str:
+        """What is not drawn, said once."""
+        return f"The best {MOST_GROUPS} of {MOST_GROUPS + self.left_out} are drawn." if self.left_out else ""
 
     @property
     def title(self) -> str:
@@ -91,6 +101,7 @@ def axes(tables: Tables, conditions: Mapping[tuple[str, str], str] | None = None
     which condition a hyperparameter exists, by arm and key: under another one it is another hyperparameter (B3).
     """
     found: list[Axis] = []
+    rank = {arm: place for place, arm in enumerate(best_first(tables))}
     keys = list(dict.fromkeys(key for space in tables.space.values() for key in space))
     for key in sorted(keys, key=lambda key: key not in tables.scientific):
         groups: dict[tuple[str, str], list[str]] = {}
@@ -98,12 +109,14 @@ def axes(tables: Tables, conditions: Mapping[tuple[str, str], str] | None = None
             if key in tables.space.get(arm, {}):
                 condition = (conditions or {}).get((arm, key), "")
                 groups.setdefault((condition, repr(tables.space[arm][key])), []).append(arm)
+        best = sorted(groups.values(), key=lambda arms: min(map(rank.__getitem__, arms)))[:MOST_GROUPS]
         for (condition, _), arms in groups.items():
             everywhere = len(arms) == len(tables.arms)
             where = "" if everywhere else condition or " or ".join(arms)
             axis = _axis(f"f{len(found)}", key, tuple(arms), where, tables.space[arms[0]][key])
-            if axis is not None:
-                found.append(axis)
+            if axis is not None and arms in best:
+                left_out = len(groups) - len(best) if arms is best[0] else 0
+                found.append(replace(axis, left_out=left_out))
     return found
 
 

@@ -1,11 +1,14 @@
 """Training curves: of the best few trials, of those picked, and of any that is clicked (B8, B10).
 
 The page holds thinned curves of all trials, or of as many as leave it light. A chart shows one family of metrics: the
-error of validation and of training, or the losses.
+error of validation and of training, or the losses. Where settings are repeated, the mean of the repeats is the line
+that stands out, in a band of one standard error of that mean; else the best trial has a band of the standard error over
+its validation examples, where that was recorded.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +18,11 @@ import polars as pl
 
 from playbook.analysis import metrics
 from playbook.analysis.tables import Tables
-from playbook.report.charts.chart import Chart
+from playbook.report.charts.chart import Chart, Rows
 from playbook.report.charts.objective_axis import LOG_RATIO
 from playbook.report.charts.palette import INK, QUIET, colour_of
+from playbook.report.charts.repeated import Repeated, repeated
+from playbook.report.charts.standing import standing
 from playbook.report.charts.thinning import evenly, thin
 from playbook.report.charts.ticks import STEPS, number_axis
 
@@ -25,6 +30,10 @@ MOST_POINTS = 180_000
 """Of all curves of the page: some two megabytes."""
 FEWEST_POINTS, MOST_POINTS_OF_A_CURVE = 24, 200
 MOST_FAMILIES = 6
+MOST_REPEATED = 3
+"""Settings whose repeats stand out: each is a handful of curves."""
+STANDARD_ERROR = "_se"
+"""What the name of a metric's standard error over examples ends with."""
 OTHERS = "other trials"
 SELECTED = "selected"
 WIDTH, HEIGHT = 460, 260
@@ -41,7 +50,10 @@ class Family:
 def families(tables: Tables) -> list[Family]:
     """The families of the curves' metrics: that of the objective, the losses, the others."""
     found: dict[str, dict[str, str]] = {}
-    for metric in sorted(tables.curves["metric"].unique().to_list()):
+    recorded = sorted(tables.curves["metric"].unique().to_list())
+    for metric in recorded:
+        if metric.endswith(STANDARD_ERROR) and metric.removesuffix(STANDARD_ERROR) in recorded:
+            continue  # the band of the other
         said = [word for word in metrics.words(metric) if word not in metrics.TRAINING | metrics.VALIDATION]
         where = "training" if metrics.is_training(metric) else "validation"
         found.setdefault(" ".join(said) or metric, {})[metric] = where
@@ -60,22 +72,49 @@ def thinned_curves(tables: Tables, shown: Sequence[Family]) -> pl.DataFrame:
     trials = curves["trial"].unique(maintain_order=True).to_list()
     most_trials = max(1, MOST_POINTS // (FEWEST_POINTS * max(1, len(wanted))))
     if len(trials) > most_trials:
-        ranked = [trial for trial in tables.ranked()["trial"].to_list() if trial in set(trials)]
-        best = ranked[: most_trials // 2]
-        left = [trial for trial in trials if trial not in set(best)]
-        best += evenly(left, most_trials - len(best))
+        recorded = set(trials)
+        best = [trial for trial in tables.ranked()["trial"].to_list() if trial in recorded][: most_trials // 2]
+        kept = set(best)
+        best += evenly([trial for trial in trials if trial not in kept], most_trials - len(best))
         curves = curves.filter(pl.col("trial").is_in(best))
         trials = best
     each = MOST_POINTS // max(1, len(trials) * len(wanted))
     return thin(curves, ["trial", "metric"], "value", min(max(each, FEWEST_POINTS), MOST_POINTS_OF_A_CURVE))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The curves that stand out: `names` has the legend's name of each trial, `repeats` the settings that are repeated.
+
+    Without repeats `names` begins with the best trial.
+    """
+
+    names: Mapping[int, str]
+    repeats: tuple[Repeated, ...] = ()
+
+    @property
+    def legend(self) -> list[str]:
+        """The names, each once."""
+        return list(dict.fromkeys(self.names.values()))
+
+
+def shown_curves(tables: Tables) -> Shown:
+    """The best trials; or, where settings are repeated, all repeats of the best settings."""
+    best = standing(tables).shown
+    of_trial = {trial: each for each in repeated(tables) for trial in each.trials}
+    settings = tuple(dict.fromkeys(of_trial[trial] for trial in best if trial in of_trial))[:MOST_REPEATED]
+    if settings:
+        best = best[:MOST_REPEATED]
+    names = {trial: label(trial) for trial in best if trial not in of_trial}
+    return Shown(names | {trial: each.label for each in settings for trial in each.trials}, settings)
+
+
 def curve_rows(
-    curves: pl.DataFrame, family: Family, best: Sequence[int], others: Sequence[int] = ()
+    curves: pl.DataFrame, family: Family, names: Mapping[int, str], others: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
     """The rows of a chart: `trial, step, value, on` and `who`, by which lines are coloured."""
     wanted = curves.filter(
-        pl.col("metric").is_in(list(family.measured_on)) & pl.col("trial").is_in([*best, *others])
+        pl.col("metric").is_in(list(family.measured_on)) & pl.col("trial").is_in([*names, *others])
     ).filter(pl.col("value").is_finite())
     return [
         {
@@ -84,9 +123,53 @@ def curve_rows(
             "value": row["value"],
             "on": family.measured_on[row["metric"]],
             "metric": row["metric"],
-            "who": label(row["trial"]) if row["trial"] in best else OTHERS,
+            "who": names.get(row["trial"], OTHERS),
         }
         for row in wanted.iter_rows(named=True)
+    ]
+
+
+def band_rows(tables: Tables, family: Family, shown: Shown) -> list[dict[str, Any]]:
+    """The rows of its bands: `step, value, low, high, on, metric, who, of`; `of` says what the band is of."""
+    found = [row for each in shown.repeats for row in _of_repeats(tables, family, each)]
+    return found or [row for trial in list(shown.names)[:1] for row in _of_examples(tables, family, trial)]
+
+
+def _of_repeats(tables: Tables, family: Family, setting: Repeated) -> list[dict[str, Any]]:
+    value = pl.col("value")
+    rows = (
+        tables.curves.filter(pl.col("trial").is_in(setting.trials) & pl.col("metric").is_in(list(family.measured_on)))
+        .filter(value.is_finite())
+        .group_by("metric", "step")
+        .agg(value=value.mean(), se=value.std() / value.count().sqrt())
+        .sort("metric", "step")
+    )
+    rows = rows.with_columns(pl.col("se").fill_null(0.0))
+    return _bands(thin(rows, ["metric"], "value", MOST_POINTS_OF_A_CURVE), family, setting.label, "repeats")
+
+
+def _of_examples(tables: Tables, family: Family, trial: int) -> list[dict[str, Any]]:
+    of_trial = tables.curves.filter(trial=trial)
+    errors = of_trial.filter(pl.col("metric").is_in([f"{metric}{STANDARD_ERROR}" for metric in family.measured_on]))
+    errors = errors.select("step", pl.col("metric").str.strip_suffix(STANDARD_ERROR), se="value")
+    rows = of_trial.join(errors, on=["metric", "step"]).filter(pl.col("value").is_finite() & pl.col("se").is_finite())
+    thinned = thin(rows.sort("metric", "step"), ["metric"], "value", MOST_POINTS_OF_A_CURVE)
+    return _bands(thinned, family, label(trial), "examples")
+
+
+def _bands(rows: pl.DataFrame, family: Family, who: str, of: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": row["step"],
+            "value": row["value"],
+            "low": row["value"] - row["se"],
+            "high": row["value"] + row["se"],
+            "on": family.measured_on[row["metric"]],
+            "metric": row["metric"],
+            "who": who,
+            "of": of,
+        }
+        for row in rows.iter_rows(named=True)
     ]
 
 
@@ -95,18 +178,27 @@ def label(trial: int) -> str:
     return f"trial {trial}"
 
 
-def curves_plot(curves: pl.DataFrame, family: Family, best: Sequence[int], place: int, first_colour: int = 0) -> Chart:
-    """The chart of a family; its data set is `curves_<place>`. The colours before `first_colour` are those of arms."""
-    shown = curves.filter(pl.col("metric").is_in(list(family.measured_on)) & pl.col("trial").is_in(list(best)))
-    ends = _ends(shown.filter(pl.col("value").is_finite()))
-    axis = alt.Axis(**number_axis(ends["type"], *ends["domain"]))
-    names = [label(trial) for trial in best]
-    colours = [colour_of(first_colour + index) for index in range(len(best))]
+def curves_plot(
+    curves: pl.DataFrame, family: Family, shown: Shown, bands: Rows, place: int, first_colour: int = 0
+) -> Chart:
+    """The chart of a family; its data sets are `curves_<place>` and, with `band_rows`, `bands_<place>`.
+
+    The colours before `first_colour` are those of arms.
+    """
+    best = curves.filter(pl.col("metric").is_in(list(family.measured_on)) & pl.col("trial").is_in(list(shown.names)))
+    ends = _ends(best.filter(pl.col("value").is_finite()))
+    colours = [colour_of(first_colour + index) for index in range(len(shown.legend))]
     who = alt.Color(
         "who:N",
         title=None,
-        scale=alt.Scale(domain=[*names, SELECTED, OTHERS], range=[*colours, INK, QUIET]),
-        legend=alt.Legend(orient="bottom", columns=4, symbolType="stroke", symbolStrokeWidth=3),
+        scale=alt.Scale(domain=[*shown.legend, SELECTED, OTHERS], range=[*colours, INK, QUIET]),
+        legend=alt.Legend(
+            orient="bottom",
+            columns=2 if shown.repeats else 4,
+            symbolType="stroke",
+            symbolStrokeWidth=3,
+            symbolOpacity=1,
+        ),
     )
     both = len(set(family.measured_on.values())) > 1
     dash = alt.StrokeDash(
@@ -115,23 +207,46 @@ def curves_plot(curves: pl.DataFrame, family: Family, best: Sequence[int], place
         scale=alt.Scale(domain=["validation", "training"], range=[[1, 0], [3, 3]]),
         legend=alt.Legend(orient="top", symbolType="stroke", direction="horizontal") if both else None,
     )
+    x = alt.X("step:Q", title="step", scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(**STEPS))
+    scale = alt.Scale(**ends)
+    y = alt.Y("value:Q", title=family.name, scale=scale, axis=alt.Axis(**number_axis(ends["type"], *ends["domain"])))
     is_other = f"datum.who === '{OTHERS}'"
-    chart = (
+    is_repeat = f"indexof({json.dumps([each.label for each in shown.repeats])}, datum.who) >= 0"
+    faint = [{"test": is_other, "value": 0.8}, {"test": is_repeat, "value": 0.9}]
+    lines = (
         alt.Chart(alt.NamedData(name=f"curves_{place}"))
         .mark_line(clip=True, interpolate="linear")
         .encode(
-            x=alt.X("step:Q", title="step", scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(**STEPS)),
-            y=alt.Y("value:Q", title=family.name, scale=alt.Scale(**ends), axis=axis),
+            x=x,
+            y=y,
             color=who,
             strokeDash=dash,
             detail=["trial:N", "metric:N"],
-            strokeWidth=alt.condition(is_other, alt.value(0.8), alt.value(1.8)),
-            opacity=alt.condition(is_other, alt.value(0.4), alt.value(0.95)),
+            strokeWidth=alt.StrokeWidthValue(1.8, condition=faint),
+            opacity=alt.OpacityValue(0.95, condition=[{"test": f"{is_other} || {is_repeat}", "value": 0.4}]),
             tooltip=["trial:Q", "metric:N", "step:Q", alt.Tooltip("value:Q", format=".4~g")],
         )
-        .properties(width=WIDTH, height=HEIGHT)
     )
-    return Chart(f"curves_{family.name.replace(' ', '_')}", family.name, "curves", chart.to_dict(), wide=True)
+    layers: list[Any] = [lines]
+    if bands:
+        base = alt.Chart(alt.NamedData(name=f"bands_{place}")).encode(x=x, color=who, detail=["metric:N"])
+        layers.insert(0, base.mark_area(opacity=0.17, clip=True).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"))
+    if shown.repeats:
+        tooltip = ["who:N", "metric:N", "step:Q", *(alt.Tooltip(f"{key}:Q", format=".4~g") for key in _BAND)]
+        layers.append(base.mark_line(clip=True, strokeWidth=2).encode(y=y, strokeDash=dash, tooltip=tooltip))
+    specification = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT).to_dict()
+    caption = ""
+    if bands:
+        over = "the mean over repeats" if shown.repeats else "the best trial, over its validation examples"
+        caption = f"Band: one standard error either way, of {over}."
+    name = f"curves_{family.name.replace(' ', '_')}"
+    low, high = ends["domain"]  # what is far beyond an axis would take its room, and a log axis has no 0
+    within = [{**row, "low": max(row["low"], low), "high": min(row["high"], high)} for row in bands]
+    data = {f"bands_{place}": within} if bands else {}
+    return Chart(name, family.name, "curves", specification, caption, data, wide=True)
+
+
+_BAND = ("value", "low", "high")
 
 
 def _ends(curves: pl.DataFrame) -> dict[str, Any]:

@@ -14,13 +14,21 @@ from playbook.report.charts.axis_plots import axis_plots
 from playbook.report.charts.best_of_n_plot import best_of_n_plots
 from playbook.report.charts.best_step_plot import best_step_plot
 from playbook.report.charts.chart import Chart, Rows, with_names_apart
-from playbook.report.charts.curves_plot import Family, curve_rows, curves_plot, families, thinned_curves
+from playbook.report.charts.curves_plot import (
+    Family,
+    band_rows,
+    curve_rows,
+    curves_plot,
+    families,
+    shown_curves,
+    thinned_curves,
+)
 from playbook.report.charts.gradient_norms_plot import gradient_norms_plots
 from playbook.report.charts.importance_plot import importance_plot
 from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.thinning import evenly
-from playbook.report.charts.trial_rows import num_best, trial_rows
+from playbook.report.charts.trial_rows import has_intervals, setting_rows, trial_rows
 
 MOST_IN_A_FILE = 2000
 """Trials of an SVG file: more are a blot, and a file of megabytes."""
@@ -31,14 +39,15 @@ FAINT_IN_A_FILE = 30
 class ReportCharts:
     """The charts in the order of the page, and what several of them draw: `trials` (`trial_rows`), `curves`.
 
-    `families[k]` is drawn by the chart of the data set `curves_<k>`; `best` are the trials whose curves stand out.
+    `families[k]` is drawn by the chart of the data set `curves_<k>`; `names` has the trials whose curves stand out,
+    with the legend's name of each.
     """
 
     charts: tuple[Chart, ...]
     trials: Sequence[Mapping[str, Any]]
     curves: pl.DataFrame
     families: tuple[Family, ...]
-    best: tuple[int, ...]
+    names: Mapping[int, str]
 
     @property
     def datasets(self) -> dict[str, Rows]:
@@ -53,7 +62,7 @@ class ReportCharts:
         others = evenly([row for row in self.trials if row["kind"] != "best"], MOST_IN_A_FILE)
         faint = evenly([row["trial"] for row in others], FAINT_IN_A_FILE)
         curves = {
-            f"curves_{place}": curve_rows(self.curves, family, self.best, faint)
+            f"curves_{place}": curve_rows(self.curves, family, self.names, faint)
             for place, family in enumerate(self.families)
         }
         datasets = {**self.datasets, **curves, "trials": [*others, *stars]}
@@ -63,19 +72,23 @@ class ReportCharts:
 def report_charts(tables: Tables, conditions: Mapping[tuple[str, str], str]) -> ReportCharts:
     """The charts of a study; see `axes` for `conditions`."""
     drawn = axes(tables, conditions)
-    ranked = tables.ranked()
-    objective = objective_axis(ranked["objective"].to_list(), tables.objective.mode)
-    shown = tuple(families(tables))
-    curves = thinned_curves(tables, shown)
-    best = tuple(ranked["trial"].head(num_best(tables)).to_list())
+    objective = objective_axis(tables.ranked()["objective"].to_list(), tables.objective.mode)
+    settings = setting_rows(tables, drawn, objective)
+    shown, of_families = shown_curves(tables), tuple(families(tables))
+    curves = thinned_curves(tables, of_families)
     num_arm_colours = len(tables.arms) if len(tables.arms) > 1 else 0
     charts = [
-        *axis_plots(tables, drawn, objective),
+        *axis_plots(tables, drawn, objective, settings, has_intervals(tables)),
         *isolation_plots(tables, drawn),
         *best_of_n_plots(tables),
-        *(curves_plot(curves, family, best, place, num_arm_colours) for place, family in enumerate(shown)),
+        *(
+            curves_plot(curves, family, shown, band_rows(tables, family, shown), place, num_arm_colours)
+            for place, family in enumerate(of_families)
+        ),
         *gradient_norms_plots(tables),
         *best_step_plot(tables),
         *importance_plot(tables),
     ]
-    return ReportCharts(with_names_apart(charts), trial_rows(tables, drawn, objective), curves, shown, best)
+    return ReportCharts(
+        with_names_apart(charts), trial_rows(tables, drawn, objective), curves, of_families, shown.names
+    )

@@ -1,15 +1,20 @@
-// The report's page: draws the charts when they come into view, links them, and fills the table. No network.
+// The report's page: draws the charts when they come into view, or all of them for paper, links them, and fills the
+// table. No network.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const trials = rowsOf(data.trials);
 const byNumber = new Map(trials.map((row) => [row.trial, row]));
 const lines = linesOf(data.curves);
+const names = new Map(data.shown); // number of a trial whose curves stand out → its name in a legend
 const plots = [...document.querySelectorAll(".plot")].sort((one, other) => one.dataset.chart - other.dataset.chart);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const touch = matchMedia("(pointer: coarse)").matches;
 const ROWS = 50; // of the table at a time
 const FAINT = 40; // curves drawn behind the best ones
+const PAPER = 700; // pixels of a printed page's width
+const GAP = 20; // between its columns
+const MOST_LINES = 2000; // trials that are printed as lines, not as an image
 
 const state = { brushes: new Map(), picked: null, chosen: null, sort: 1, ascending: data.ascending, shown: ROWS };
 const views = new Map(); // number of a chart → its view
@@ -17,10 +22,10 @@ const views = new Map(); // number of a chart → its view
 // ---------------------------------------------------------------- data
 
 function rowsOf(columns) {
-  const names = Object.keys(columns.fields);
+  const keys = Object.keys(columns.fields);
   return columns.fields.trial.map((_, index) => {
     const row = {};
-    for (const name of names) row[name] = columns.fields[name][index];
+    for (const key of keys) row[key] = columns.fields[key][index];
     row.arm = data.arms[row.arm];
     row.settings = columns.settings.map((each) => each.values[index]);
     row.setting = columns.settings
@@ -28,7 +33,11 @@ function rowsOf(columns) {
       .filter(([, value]) => value !== null)
       .map(([key, value]) => `${key}=${shown(value)}`)
       .join(", ");
-    row.tip = `trial ${row.trial}: ${row.objective === null ? row.status : `${data.objective} ${brief(row.objective)}`} · ${row.setting}`;
+    const error = row.objective_se == null ? "" : ` ± ${row.objective_se}`;
+    const result = row.objective === null ? row.status : `${data.objective} ${brief(row.objective)}${error}`;
+    row.tip = `trial ${row.trial}: ${result}${row.cause ? `, ${row.cause}` : ""} · ${row.setting}`;
+    row.ended = row.kind === "infeasible" ? row.kind : row.status;
+    row.why = row.reason || row.cause || null;
     row.command = columns.commands ? columns.commands.head + columns.commands.tails[index] : null;
     return row;
   });
@@ -45,13 +54,12 @@ function linesOf(curves) {
 
 /** The rows of a chart of curves: the best, the chosen trial, and behind them some of those picked or of all. */
 function curveRows(family) {
-  const best = new Set(data.best);
-  const others = (state.picked ? [...state.picked] : evenly([...lines.keys()], FAINT)).filter((trial) => !best.has(trial));
-  const wanted = [...others.slice(0, FAINT), ...data.best];
+  const others = (state.picked ? [...state.picked] : evenly([...lines.keys()], FAINT)).filter((trial) => !names.has(trial));
+  const wanted = [...others.slice(0, FAINT), ...names.keys()];
   if (state.chosen !== null) wanted.push(state.chosen);
   const rows = [];
   for (const trial of new Set(wanted)) {
-    const who = trial === state.chosen ? "selected" : best.has(trial) ? `trial ${trial}` : "other trials";
+    const who = trial === state.chosen ? "selected" : (names.get(trial) ?? "other trials");
     for (const line of lines.get(trial) || []) {
       if (!(line.metric in family.measured_on)) continue;
       line.values.forEach((value, index) => {
@@ -76,15 +84,17 @@ function datasetOf(name) {
   return family ? curveRows(family) : data.datasets[name];
 }
 
-async function draw(element) {
+/** Draws a chart; for `paper` as lines that stay sharp, in black on white, as wide as a column of a printed page. */
+async function draw(element, paper = false) {
   const number = Number(element.dataset.chart);
   const chart = data.charts[number];
-  const text = JSON.stringify(chart.specification).replaceAll("__ink__", dark.matches ? "#f0f3f6" : "#1c2126");
+  const isDark = dark.matches && !paper;
+  const text = JSON.stringify(chart.specification).replaceAll("__ink__", isDark ? "#f0f3f6" : "#1c2126");
   const specification = JSON.parse(text);
-  specification.width = element.clientWidth;
+  specification.width = paper ? (element.closest(".wide") ? PAPER : PAPER / 2) - GAP : element.clientWidth;
   specification.autosize = { type: "fit", contains: "padding" };
   specification.height = chart.height;
-  specification.config = dark.matches ? data.themes.dark : data.themes.light;
+  specification.config = isDark ? data.themes.dark : data.themes.light;
   specification.datasets = {};
   for (const name of chart.datasets) specification.datasets[name] = datasetOf(name);
   if (chart.trials_at) withoutLegend(specification); // the page has one for all of them
@@ -92,9 +102,11 @@ async function draw(element) {
   const { view } = await vegaEmbed(element, specification, {
     ast: true, // no code is made from text, so the page's policy can forbid it
     actions: false,
-    renderer: "canvas",
-    tooltip: { theme: dark.matches ? "dark" : "light" },
+    renderer: paper && trials.length <= MOST_LINES ? "svg" : "canvas",
+    scaleFactor: paper ? 2 : 1,
+    tooltip: { theme: isDark ? "dark" : "light" },
   });
+  views.get(number)?.finalize();
   views.set(number, view);
   view.addEventListener("click", (_, item) => {
     if (item && item.datum && byNumber.has(item.datum.trial)) choose(item.datum.trial);
@@ -229,6 +241,23 @@ function drawAgain() {
   }
   refresh();
 }
+
+// ---------------------------------------------------------------- paper
+
+/** Whatever was closed or not yet drawn is printed too. Drawing waits for nothing, so it is done before the printer asks. */
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("details.more:not([open]), details.rest:not([open])")];
+  for (const each of opened) each.open = true;
+  for (const element of plots) {
+    near.unobserve(element);
+    draw(element, true);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const each of opened) each.open = false;
+  drawAgain();
+});
 dark.addEventListener("change", drawAgain);
 let width = innerWidth;
 let resizing;
@@ -255,11 +284,11 @@ const columns = [
   { title: "trial", of: (row) => row.trial },
   { title: data.objective, of: (row) => row.objective, brief: true },
   ...(trials.some((row) => row.objective_se) ? [{ title: "±", of: (row) => row.objective_se, brief: true }] : []),
-  { title: "status", of: (row) => row.status },
+  { title: "status", of: (row) => row.ended },
+  ...(trials.some((row) => row.why) ? [{ title: "reason", of: (row) => row.why }] : []),
   { title: "best step", of: (row) => row.best_step },
   ...(data.arms.length > 1 ? [{ title: "arm", of: (row) => row.arm }] : []),
   ...data.trials.settings.map((each, place) => ({ title: each.key, of: (row) => row.settings[place] })),
-  ...(trials.some((row) => row.reason) ? [{ title: "reason", of: (row) => row.reason }] : []),
 ];
 
 function fillHead() {
@@ -301,7 +330,7 @@ function fillTable() {
   const body = document.querySelector("#table tbody");
   if (!body) return;
   const wanted = document.getElementById("filter").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-  const text = (row) => `trial ${row.trial} ${row.arm} ${row.status} ${row.reason || ""} ${row.setting}`.toLowerCase();
+  const text = (row) => `trial ${row.trial} ${row.arm} ${row.ended} ${row.why || ""} ${row.setting}`.toLowerCase();
   const kept = trials.filter(
     (row) => (!state.picked || state.picked.has(row.trial)) && (!wanted.length || wanted.every((word) => text(row).includes(word))),
   );
@@ -342,11 +371,11 @@ function tableRow(row) {
         copier.addEventListener("click", () => copy(row.command, copier));
         cell.append(" ", copier);
       }
-      if (row.kind === "best") {
+      if (row.kind === "best" || row.kind === "member") {
         const star = document.createElement("span");
         star.className = "star";
-        star.textContent = " ★";
-        star.title = "one of the best";
+        star.textContent = row.kind === "best" ? " ★" : " ☆";
+        star.title = row.kind === "best" ? "the best" : "cannot be told from the best";
         cell.append(star);
       }
     } else {

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,16 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from playbook.analysis.external import NAME
+from playbook.analysis.tables import Tables
 from playbook.report.charts import ReportCharts
-from playbook.report.charts.palette import colour_of, theme
+from playbook.report.charts.arms import colours
+from playbook.report.charts.palette import BEST, INFEASIBLE, QUIET, theme
+from playbook.report.charts.repeated import repeated
+from playbook.report.charts.standing import counts, standing
+from playbook.report.charts.trial_rows import has_intervals
 from playbook.report.content import Contents
+from playbook.report.page.arms_table import arms_table
+from playbook.report.page.cards import cards, screen, what_is_more
 from playbook.study.design import ONLY_ARM
 from playbook.text import brief, duration
 
@@ -32,13 +39,13 @@ MOST_NEXT = 5
 SECTIONS = {
     "axes": (
         "Axis plots",
-        "Every trial against every hyperparameter. ★ the best few, × infeasible, ▲ beyond the axis."
-        " Drag over a plot to highlight its trials everywhere; click a trial for its curves.",
+        "Every trial against every hyperparameter.",
     ),
     "isolation": (
         "Isolation plots",
         "The best over all nuisance hyperparameters, for each value of a scientific one; for a continuous one"
-        " the best of each bucket, with a dot at its trial.",
+        " the best of each bucket, with a dot at its trial, and a faint line at the median. Grey: where all of these"
+        " bests would lie in nine studies of ten if the hyperparameter did nothing.",
     ),
     "enough": ("Have we tried enough?", "What a study of n trials would have found, from the trials of this one."),
     "curves": (
@@ -97,9 +104,8 @@ def _page(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
         for name, (title, text) in SECTIONS.items()
         if any(chart.section == name for chart in charts.charts)
     ]
-    findings = contents.findings_as_json()
-    for finding in findings:
-        finding["evidence"] = [(key, _evidence(value)) for key, value in finding["evidence"].items()]
+    first, more = screen(cards(contents))
+    colour = colours(contents.tables)
     has_trials = len(contents.tables.trials) > 0
     following = _next(contents)
     sections = [("answer", "Answer"), ("findings", "Findings")]
@@ -114,42 +120,74 @@ def _page(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
         "sections": [*sections, ("design", "Design")],
         "answer": contents.answer,
         "notes": contents.notes,
-        "only_arm": ONLY_ARM,
-        "findings": [finding for finding in findings if finding["severity"] != "info"],
-        "info": [finding for finding in findings if finding["severity"] == "info"],
+        "arms_table": arms_table(contents.tables, contents.findings),
+        "cards": first,
+        "more_cards": more,
+        "what_is_more": what_is_more(more),
         "next": following,
         "charts": shown,
         "has_trials": has_trials,
-        "arms": [(arm, colour_of(place)) for place, arm in enumerate(contents.tables.arms)],
+        "arms": [(arm, each) for arm, each in colour.items() if each != QUIET],
+        "num_other_arms": sum(each == QUIET for each in colour.values()),
+        "quiet": QUIET,
+        "symbols": _symbols(contents.tables, charts),
         "caveats": contents.caveats,
         "plan": contents.plan,
         "provenance": contents.provenance,
     }
 
 
-def _next(contents: Contents) -> list[tuple[str, str]]:
-    """Each command once, with why, the gravest first."""
-    found: dict[str, str] = {}
+def _symbols(tables: Tables, charts: ReportCharts) -> list[tuple[str, str, str]]:
+    """`(symbol, colour, meaning)` of what is drawn in axis plots."""
+    kinds = {row["kind"] for row in charts.trials}
+    known = [
+        ("best", "★", BEST, "best" if len(standing(tables).best) == 1 else "the best few"),
+        ("member", "☆", BEST if len(tables.arms) == 1 else QUIET, "cannot be told from the best"),
+        ("infeasible", "×", INFEASIBLE, "infeasible: diverged, or no better than the start or chance"),
+    ]
+    found = [(symbol, colour, meaning) for kind, symbol, colour, meaning in known if kind in kinds]
+    if any(row["beyond"] for row in charts.trials):
+        found.append(("▲", QUIET, "beyond the axis"))
+    if repeated(tables):
+        found.append(("┿", QUIET, "mean of the repeats of a setting, ± one standard error"))
+    elif has_intervals(tables):
+        found.append(("│", QUIET, "± one standard error over the validation examples"))
+    return found
+
+
+def _next(contents: Contents) -> list[tuple[str, str, str]]:
+    """Each command once, with the code of its finding and what that is about, the gravest first."""
+    found: dict[str, tuple[str, str]] = {}
     for finding, commands in zip(contents.findings, contents.next, strict=True):
         if finding.severity != "info":
             what = " · ".join(each for each in (finding.parameter, finding.arm) if each and each != ONLY_ARM)
             for command in commands:
-                found.setdefault(command, f"{finding.code.replace('_', ' ')}{f' ({what})' if what else ''}")
-    return list(found.items())[:MOST_NEXT]
+                found.setdefault(command, (finding.code, what))
+    return [(command, *why) for command, why in found.items()][:MOST_NEXT]
 
 
 def _numbers(contents: Contents) -> list[tuple[str, str, str]]:
     """`(number, noun, kind)` for the head of the page."""
     tables = contents.tables
-    counts = dict(tables.trials["status"].value_counts().iter_rows())
-    found = [(str(counts.get("complete", 0)), "trials complete", "")]
-    for status in ("infeasible", "crashed"):
-        if counts.get(status):
-            found.append((str(counts[status]), status, "bad"))
-    ranked = tables.ranked()
-    if len(ranked):
-        found.append((brief(ranked["objective"][0]), f"best {tables.objective.metric}", ""))
-        found.append((str(ranked["trial"][0]), "best trial", ""))
+    counted, stands, total = counts(tables), standing(tables), len(tables.trials)
+    found = [(str(total), "trial" if total == 1 else "trials", "")]
+    repeats = counted.tried < total - counted.crashed
+    if repeats:
+        found.append((str(counted.tried), "settings" if counted.tried != 1 else "setting", ""))
+    if counted.failed:
+        found.append((str(counted.failed), "settings infeasible" if repeats else "infeasible", "bad"))
+    if counted.crashed:
+        found.append((str(counted.crashed), "crashed", "bad"))
+    works = tables.ranked().filter(~pl.col("trial").is_in(list(stands.failed)))
+    if len(works):
+        best = works.row(0, named=True)
+        value, se = best["objective"], best.get("objective_se")
+        for each in repeated(tables):
+            if each.trial == best["trial"]:
+                value, se = each.mean, each.se
+        error = f" ± {brief(se, digits=2)}" if se is not None and math.isfinite(se) else ""
+        found.append((brief(value), f"best {tables.objective.metric}{error}", ""))
+        found.append((str(best["trial"]), "best trial", ""))
     if tables.chance is not None:
         found.append((brief(tables.chance), f"{tables.objective.metric} at chance", ""))
     if "seconds" in tables.trials.columns and (seconds := tables.trials["seconds"].drop_nulls()).len():
@@ -163,7 +201,7 @@ def _data(contents: Contents, charts: ReportCharts) -> dict[str, Any]:
     return {
         "objective": tables.objective.metric,
         "arms": list(tables.arms),
-        "best": list(charts.best),
+        "shown": list(charts.names.items()),
         "ascending": tables.objective.mode == "min",
         "trials": _trials(contents, charts),
         "curves": _curves(charts.curves),
@@ -264,15 +302,6 @@ def _policy(*scripts: str) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
         " base-uri 'none'; form-action 'none'"
     )
-
-
-def _evidence(value: Any) -> str:
-    if isinstance(value, list):
-        shown = [_evidence(each) for each in value[:12]]
-        return ", ".join(shown) + (f", … ({len(value)})" if len(value) > 12 else "")
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_evidence(each)}" for key, each in value.items())
-    return "–" if value is None else brief(value)
 
 
 def _number(text: str) -> float | str:
