@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from playbook.analysis.examples import Examples
 from synthetic_tables import study, tables
 
 from playbook.analysis.noise_of_trials import noise_of
+from playbook.examples import Examples
 from playbook.study.design import Objective
 from playbook.study.space import Float
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from playbook.analysis.examples import Examples
 from synthetic_tables import study, tables
 
 from playbook.analysis.rules import find_all
 from playbook.analysis.rules.best import best, find
 from playbook.analysis.shrinkage import shrunken
+from playbook.examples import Examples
 from playbook.study.space import Float
 
 LR = {"lr": Float(1e-4, 1e-1, "log")}
