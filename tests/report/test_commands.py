@@ -337,3 +337,20 @@ def test_the_digits_of_a_fingerprint_are_no_counter():
         finding({"clip_norm": 1})
     )
     assert "study.name=digits-mlp-1234567890-2" in command
+
+
+def test_two_trials_that_cannot_be_told_apart_are_compared_by_a_command(tmp_path):
+    for number in (3, 7):
+        (tmp_path / f"trial_{number:05d}").mkdir()
+        (tmp_path / f"trial_{number:05d}" / "config.yaml").write_text("lr: 0.1\n")
+    doubt = finding({}, what="compare", trial=7, incumbent=3)
+    (command,) = Commands(PLAIN, 16, tmp_path / "report", study_dir=tmp_path).of(doubt)
+    words = [f"candidate={tmp_path}/trial_00007", f"incumbent={tmp_path}/trial_00003"]
+    assert shlex.split(command) == ["python", "scripts/compare.py", *words]
+
+
+@pytest.mark.parametrize("place", [None, "another_app"])
+def test_trials_that_are_no_runs_of_ours_are_not_compared_by_a_command(tmp_path, place):
+    doubt = finding({}, what="compare", trial=7, incumbent=3)
+    study_dir = tmp_path if place else None  # an app of its own leaves no config.yaml
+    assert Commands(PLAIN, 16, tmp_path / "report", study_dir=study_dir).of(doubt) == ()

@@ -14,7 +14,8 @@ Severity = Literal["info", "advice", "problem"]
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about a finding: the study, or one of its trials (number `trial`), again with changes.
+    """What to do about a finding: the study, or one of its trials (number `trial`), again with changes; or both that
+    trial and `incumbent` trained again with new seeds, to tell them apart (B11).
 
     `changes` has, by config key, the value that it gets or the dimension that is searched in its place:
     `{"lr": Float(1e-5, 0.1, "log"), "max_steps": 400}`. `study.n_trials` alone makes the same study longer. Whether a
@@ -22,8 +23,9 @@ class Remedy:
     """
 
     changes: Mapping[str, Dimension | Value]
-    what: Literal["study", "trial"] = "study"
+    what: Literal["study", "trial", "compare"] = "study"
     trial: int | None = None
+    incumbent: int | None = None
 
 
 @dataclass(frozen=True)

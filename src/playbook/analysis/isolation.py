@@ -20,6 +20,7 @@ import polars as pl
 from playbook.analysis.regret import Values, comparable, losses
 from playbook.analysis.repeats import averaged
 from playbook.analysis.rules.best_of_n import quantile
+from playbook.analysis.rules.infeasible import infeasible_trials
 from playbook.analysis.tables import Tables
 from playbook.study.ranking import is_seed
 from playbook.study.space import Choice, Dimension, Float, Int, is_number
@@ -55,6 +56,7 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
     Over all arms unless one is named: a scientific hyperparameter's values *are* the arms. Where settings are repeated,
     each counts as one trial with its mean.
     """
+    failed = infeasible_trials(tables)
     tables = tables if key in tables.repeat or is_seed(key) else averaged(tables)
     trials = comparable(tables.trials if arm is None else tables.of_arm(arm))
     schema = {
@@ -76,7 +78,8 @@ def isolation(tables: Tables, key: str, arm: str | None = None, limits: Threshol
     with_null = [name for name in tables.arms if _may_be_null(tables.space.get(name, {}).get(key))]
     here = (trials[key].is_not_null() | trials["arm"].is_in(with_null)).to_numpy()
     dimension = _dimension(tables, key, arm)
-    loss, numbers = losses(trials, tables.sign), trials["trial"].to_numpy()
+    numbers = trials["trial"].to_numpy()
+    loss = np.where(trials["trial"].is_in(failed).to_numpy(), np.inf, losses(trials, tables.sign))
     groups = _groups([value for value, is_here in zip(given, here, strict=True) if is_here], dimension, limits)
     rows = []
     for label, low, high, middle, members in groups:

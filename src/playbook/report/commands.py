@@ -17,7 +17,8 @@ import yaml
 
 from playbook.analysis.finding import Finding, Remedy
 from playbook.errors import InputError
-from playbook.study.design import Conditional, Design
+from playbook.run_files import CONFIG
+from playbook.study.design import Conditional, Design, folder_name
 from playbook.study.overrides import DEFAULT_PROGRAM, as_override, shell_line, sweep_override, trial_overrides
 from playbook.study.refusals import next_name
 from playbook.study.space import Dimension, Value
@@ -32,9 +33,9 @@ _WORD = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<text>.*)", re.DOTALL)
 class Commands:
     """The commands of a study's report.
 
-    `folder` is where study files go, `study_key` where the program has the keys of a study. `taken` says whether a
-    study's name is in use. Two different studies never get the same name, so that all the commands of a report can be
-    run; `files` has those to write, by path.
+    `folder` is where study files go, `study_key` where the program has the keys of a study, `study_dir` where the
+    trials are. `taken` says whether a study's name is in use. Two different studies never get the same name, so that
+    all the commands of a report can be run; `files` has those to write, by path.
     """
 
     design: Design
@@ -43,6 +44,7 @@ class Commands:
     program: str = DEFAULT_PROGRAM
     study_key: str = "study"
     taken: Callable[[str], bool] = lambda name: False
+    study_dir: Path | None = None
     files: dict[Path, str] = field(default_factory=dict)
     _names: dict[tuple[str, ...], str] = field(default_factory=dict)
 
@@ -58,6 +60,8 @@ class Commands:
     def _of_remedy(self, remedy: Remedy, arm: str | None) -> str | None:
         if remedy.what == "trial":
             return self._of_trial_remedy(remedy)
+        if remedy.what == "compare":
+            return self._comparison(remedy)
         if set(remedy.changes) == {N_TRIALS}:
             return self._longer(int(remedy.changes[N_TRIALS]))  # type: ignore[arg-type]
         changes = self._consistent(remedy.changes, self.design.fixed)
@@ -79,6 +83,15 @@ class Commands:
         ):
             return None
         return self.of_trial(trial.settings, changes)
+
+    def _comparison(self, remedy: Remedy) -> str | None:
+        """Two of the trials, trained again with new seeds; of trials that this template ran."""
+        if self.study_dir is None or remedy.trial is None or remedy.incumbent is None:
+            return None
+        folders = [self.study_dir / folder_name(number) for number in (remedy.trial, remedy.incumbent)]
+        if not all((folder / CONFIG).exists() for folder in folders):  # another app's
+            return None
+        return shell_line("python", "scripts/compare.py", f"candidate={folders[0]}", f"incumbent={folders[1]}")
 
     def _longer(self, wanted: int) -> str | None:
         """The same study with more trials: of a finite space no more than it has points.

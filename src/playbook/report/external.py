@@ -107,7 +107,7 @@ def external_contents(
     if design and first and runs_here([as_override(key, value) for key, value in first.items()]):
         commands = Commands(design, max(2, len(tables.trials)), folder)
     notes = []
-    if commands is not None and any(finding.next for finding in found):
+    if commands is not None and any(finding.next and _is_study(finding.next) for finding in found):
         notes.append(
             "These trials were run elsewhere. The commands search the same hyperparameters with this template;"
             " add data=… and model=… to make them yours."

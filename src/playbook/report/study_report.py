@@ -84,7 +84,7 @@ def contents_of(study: StudyRecord, out_dir: Path, objective: Objective | None =
         return (study.path.parent / name).exists()
 
     program = program_of(study.file.command)
-    commands = Commands(study.design, study.file.n_trials, out_dir, program, study.file.study_key, taken=taken)
+    commands = Commands(study.design, study.file.n_trials, out_dir, program, study.file.study_key, taken, study.path)
     following = [commands.of(finding) for finding in found]
     # A study that was begun from a file of an earlier report goes on from there.
     begun = {path: path.read_text(encoding="utf-8") for path in written(out_dir, STUDY_FILES) if taken(path.stem)}

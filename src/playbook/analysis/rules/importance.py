@@ -32,7 +32,7 @@ from playbook.analysis.additive import Additive, Curves, curves
 from playbook.analysis.finding import Finding
 from playbook.analysis.regret import Values, comparable, losses
 from playbook.analysis.repeats import averaged, noun
-from playbook.analysis.rules.infeasible import causes
+from playbook.analysis.rules.infeasible import infeasible_trials
 from playbook.analysis.tables import Tables, computed_once
 
 METHOD = "joint additive model on ranks"
@@ -122,8 +122,7 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
 def _loss(tables: Tables, arm: str) -> Values:
     """The loss of each trial of an arm; what failed has ∞, as does what was judged no better than its start."""
     trials = comparable(tables.of_arm(arm))
-    failed = causes(tables).filter(pl.col("cause").is_not_null())["trial"].implode()
-    return np.where(trials["trial"].is_in(failed).to_numpy(), np.inf, losses(trials, tables.sign))
+    return np.where(trials["trial"].is_in(infeasible_trials(tables)).to_numpy(), np.inf, losses(trials, tables.sign))
 
 
 def _affordable(trials: pl.DataFrame, space: Mapping[str, Any], limits: Thresholds) -> Curves:
