@@ -41,7 +41,8 @@ faults: $(READY) ## kill runs at every moment, flip bits, fill a disk; each must
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ARGS)
 
 truth: $(READY) ## the report's verdicts on studies whose truth is known, as a table (minutes)
-	PYTHONPATH=tests/analysis OMP_NUM_THREADS=1 $(BIN)/python -m truth $(ARGS)
+	$(LOCKED) -r requirements-truth.lock
+	PYTHONPATH=tests/analysis:tests OMP_NUM_THREADS=1 $(BIN)/python -m truth $(ARGS)
 
 check: $(READY) ## lint, format, types
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@
     requirements-torch.lock      torch of the default index, with what its CUDA build needs on Linux
     requirements-torch-cpu.lock  the `+cpu` build instead, where pip finds one here
     requirements-extras.lock     Slurm, Ray and PostgreSQL
+    requirements-truth.lock      the tables of networks that `make truth` draws studies from
 
 One file for both builds will not do: of two wheels that it may take, pip takes the one whose hash the index tells.
 """
@@ -26,7 +27,7 @@ TORCH = re.compile(r"(torch|triton)==|(nvidia|cuda)-")
 """torch and what only its CUDA build needs."""
 HEAD = "# Written by `make lock`.\n"
 CPU = "requirements-torch-cpu.lock"
-FILES = ("requirements.lock", "requirements-torch.lock", "requirements-extras.lock")
+FILES = ("requirements.lock", "requirements-torch.lock", "requirements-extras.lock", "requirements-truth.lock")
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
         (project / "pyproject.toml").write_text(_with_pins(text) if keep else text, encoding="utf-8")
         _run("-m", "uv", "lock", "--quiet", "--project", folder)
         base, extras = _blocks(project, "--extra", "dev"), _blocks(project, "--all-extras", "--group", "ray-launcher")
+        truth = _blocks(project, "--extra", "dev", "--group", "truth")
     names = {_name(block) for block in base}
     torch = [block for block in base if TORCH.match(block)]
     version = next(block.split()[0] for block in torch if _name(block) == "torch")
@@ -48,6 +50,7 @@ def main() -> None:
     if not keep or f"{version}+cpu " not in Path(CPU).read_text(encoding="utf-8"):
         _write(CPU, _cpu_build(version))
     _write("requirements-extras.lock", [block for block in extras if _name(block) not in names])
+    _write("requirements-truth.lock", [block for block in truth if _name(block) not in names])
 
 
 def _with_pins(pyproject: str) -> str:
