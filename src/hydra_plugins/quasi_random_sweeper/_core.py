@@ -217,8 +217,10 @@ class _Contained:
 
 
 def _is_of_submitit(end: SystemExit) -> bool:
-    *_, (frame, _) = traceback.walk_tb(end.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).startswith("submitit.")
+    """Whether a handler of submitit's ended the process: within the job nothing else of it is called. The innermost
+    call need not be its own, since W&B puts itself in the place of `sys.exit`."""
+    frames = (frame for frame, _ in traceback.walk_tb(end.__traceback__))
+    return any(str(frame.f_globals.get("__name__", "")).startswith("submitit.") for frame in frames)
 
 
 def _study_in(config: DictConfig) -> dict[str, Any] | None:
