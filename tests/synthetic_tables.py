@@ -87,3 +87,20 @@ def a_space(rng: np.random.Generator, dimensions: int) -> dict[str, Dimension]:
     names = rng.permutation(list(others))[: dimensions - 1]
     low = 10 ** rng.uniform(-5, -3)
     return {"lr": Float(low, low * 10 ** rng.uniform(2, 4), "log"), **{str(name): others[str(name)] for name in names}}
+
+
+def grid_of_seeds(lrs: list[float], seeds: list[int], objective: Callable[[float, int], float]) -> Tables:
+    """A study of each lr with each seed, whose settings are repeated by the seed."""
+    rows = [(lr, seed) for lr in lrs for seed in seeds]
+    trials = pl.DataFrame(
+        {
+            "trial": range(len(rows)),
+            "arm": "all",
+            "status": "complete",
+            "objective": [float(objective(lr, seed)) for lr, seed in rows],
+            "seed": [seed for _, seed in rows],
+            "lr": [lr for lr, _ in rows],
+        }
+    )
+    space = {"all": {"lr": Float(0.001, 1.0, "log"), "seed": Choice(tuple(seeds))}}
+    return Tables(trials, Objective(), space=space, repeat=("seed",))

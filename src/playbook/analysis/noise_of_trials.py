@@ -19,6 +19,7 @@ from playbook.analysis.metrics import kinds
 from playbook.analysis.position import positions
 from playbook.analysis.regret import Values, robust
 from playbook.analysis.repeats import Setting, trained_settings
+from playbook.analysis.standard_error import adjusted_of_share
 from playbook.analysis.surface import FEWEST, MOST, Surface, surface
 from playbook.analysis.tables import Tables, computed_once
 from playbook.validation import show
@@ -167,16 +168,14 @@ def _counted(tables: Tables) -> tuple[int, float] | None:
 def _examples_se(tables: Tables) -> float | None:
     """The standard error of a typical good trial's objective over its examples.
 
-    An error of p on n examples has that of (np + 2)/(n + 4) on n + 4 (Agresti and Coull 1998): 0 of n is not
-    for sure 0.
+    Of an error that counts examples it is adjusted: 0 of n is not for sure 0.
     """
     better = tables.ranked()
     better = better.head(math.ceil(len(better) / 4))
     if (counted := _counted(tables)) is not None:
         number, whole = counted
         share = float(better["objective"].median() or 0.0) / whole  # type: ignore[arg-type]
-        share = (share * number + 2) / (number + 4)
-        return whole * math.sqrt(share * (1 - share) / (number + 4))
+        return whole * adjusted_of_share(share, number)
     if "objective_se" in better.columns:
         known = better.filter(pl.col("objective_se").is_finite() & (pl.col("objective_se") > 0))["objective_se"]
         if len(known):

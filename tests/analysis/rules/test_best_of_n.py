@@ -5,16 +5,13 @@ import math
 from fractions import Fraction
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_tables import tables
+from synthetic_tables import grid_of_seeds, tables
 
 from playbook.analysis.rules.best_of_n import bands, box_plots, expected, quantile, sizes, values_of
-from playbook.analysis.tables import Tables
-from playbook.study.design import Objective
-from playbook.study.space import Choice, Float
+from playbook.study.space import Float
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log")}
 
@@ -118,25 +115,9 @@ def test_bands_of_a_maximum_are_those_of_a_minimum_upside_down():
     assert most["median"].to_list() == [-each for each in least["median"]]
 
 
-def grid(lrs: list[float], seeds: list[int], objective) -> Tables:
-    rows = [(lr, seed) for lr in lrs for seed in seeds]
-    trials = pl.DataFrame(
-        {
-            "trial": range(len(rows)),
-            "arm": "all",
-            "status": "complete",
-            "objective": [float(objective(lr, seed)) for lr, seed in rows],
-            "seed": [seed for _, seed in rows],
-            "lr": [lr for lr, _ in rows],
-        }
-    )
-    space = {"all": {"lr": Float(0.001, 1.0, "log"), "seed": Choice(tuple(seeds))}}
-    return Tables(trials, Objective(), space=space, repeat=("seed",))
-
-
 def test_seeds_of_one_setting_are_one_try():
     """The best of n is over settings: a lucky seed is not a better setting."""
     lrs = [float(lr) for lr in np.geomspace(0.001, 1.0, 8)]
-    noisy = grid(lrs, [0, 1, 2], lambda lr, seed: 0.1 + abs(np.log10(lr) + 2) + 0.01 * (seed - 1))
-    alone = grid(lrs, [1], lambda lr, seed: 0.1 + abs(np.log10(lr) + 2))
+    noisy = grid_of_seeds(lrs, [0, 1, 2], lambda lr, seed: 0.1 + abs(np.log10(lr) + 2) + 0.01 * (seed - 1))
+    alone = grid_of_seeds(lrs, [1], lambda lr, seed: 0.1 + abs(np.log10(lr) + 2))
     assert np.allclose(values_of(noisy, "all"), values_of(alone, "all"))

@@ -3,15 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
-from synthetic_tables import study, tables
+from synthetic_tables import grid_of_seeds, study, tables
 from verdicts_of_studies import EACH_DRAW, Case, a_study, check_verdicts
 
 from playbook.analysis.rules.few_trials import find, sampling
-from playbook.analysis.tables import Tables
 from playbook.analysis.tail import forecast
-from playbook.study.design import Objective
 from playbook.study.space import Choice, Float
 
 SPACE = {"lr": Float(1e-4, 1e-1, "log")}
@@ -37,7 +34,7 @@ def test_where_nothing_differs_more_trials_will_not_help():
         assert all(each.severity == "info" for each in find(found))
     luck = np.random.default_rng(0).normal(size=(8, 5))
     lrs = [float(lr) for lr in np.geomspace(0.001, 1.0, 8)]
-    repeated = grid(lrs, [0, 1, 2, 3, 4], lambda lr, seed: 10 + luck[lrs.index(lr), seed])
+    repeated = grid_of_seeds(lrs, [0, 1, 2, 3, 4], lambda lr, seed: 10 + luck[lrs.index(lr), seed])
     (finding,) = find(repeated)
     assert (finding.severity, finding.evidence["verdict"], finding.next) == ("info", "equal", ())
     assert "will not find better" in finding.message
@@ -59,25 +56,9 @@ def test_the_forecast_of_a_law_that_is_known():
     assert forecast(np.zeros(20), 20, (1.0,)) is None
 
 
-def grid(lrs: list[float], seeds: list[int], objective) -> Tables:
-    rows = [(lr, seed) for lr in lrs for seed in seeds]
-    trials = pl.DataFrame(
-        {
-            "trial": range(len(rows)),
-            "arm": "all",
-            "status": "complete",
-            "objective": [float(objective(lr, seed)) for lr, seed in rows],
-            "seed": [seed for _, seed in rows],
-            "lr": [lr for lr, _ in rows],
-        }
-    )
-    space = {"all": {"lr": Float(0.001, 1.0, "log"), "seed": Choice(tuple(seeds))}}
-    return Tables(trials, Objective(), space=space, repeat=("seed",))
-
-
 @pytest.mark.parametrize("lrs", [(0.01,), (0.01, 0.03, 0.1)])
 def test_where_everything_was_tried_there_is_nothing_more_to_try(lrs):
-    tables = grid(list(lrs), [0, 1, 2], lambda lr, seed: lr * (1 + seed))
+    tables = grid_of_seeds(list(lrs), [0, 1, 2], lambda lr, seed: lr * (1 + seed))
     whole = replace(tables, space={"all": {"lr": Choice(lrs), "seed": Choice((0, 1, 2))}})
     assert find(whole) == []
     assert find(tables)  # of a continuum there is always more

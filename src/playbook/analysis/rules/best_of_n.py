@@ -13,7 +13,6 @@ All take infeasible trials as the worst value: they cost a trial. Whether it was
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -73,20 +72,6 @@ def sizes(num_trials: int, at_most: int = 24) -> list[int]:
 def tries(tables: Tables, arm: str) -> pl.DataFrame:
     """`status` and `objective` of each setting that was tried in an arm; repeats of one are one, with their mean."""
     return comparable(averaged(tables).of_arm(arm))
-
-
-def is_whole(tables: Tables, arm: str) -> bool:
-    """Whether every setting of an arm has been tried: a grid, or one setting with several seeds."""
-    sizes_of = [
-        dimension.size
-        for key, dimension in tables.space.get(arm, {}).items()
-        if key not in tables.repeat and not (key in tables.scientific and dimension.size)
-    ]
-    return (
-        arm in tables.space
-        and None not in sizes_of
-        and len(tries(tables, arm)) >= math.prod(each for each in sizes_of if each is not None)
-    )
 
 
 def values_of(tables: Tables, arm: str) -> list[float]:

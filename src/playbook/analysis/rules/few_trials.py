@@ -7,8 +7,8 @@ is that it cannot be told. Where the settings differ no more than one setting wi
 
 On studies of 16 to 128 trials from twelve full tables of networks the forecast told those that gain from doubling from
 the others with an area under the curve of 0.75 where the noise was known, mostly by the population that they come from;
-where it had to be estimated from the surface, with no more than 0.5 to 0.56, which is chance. So trials are called few,
-or enough, only where repeats or examples say what the noise is.
+where it had to be estimated from the surface, with no more than 0.5 to 0.56, which is chance. So trials are called few
+only where repeats or examples say what the noise is, and that they are enough is never said: there is no finding.
 """
 
 from __future__ import annotations
@@ -100,9 +100,7 @@ def sampling(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> Sam
         worth = max(limits.worth, worth * float(np.median(in_noise[np.isfinite(in_noise)])))
     likely = found.over(worth)
     verdict: Verdict = "cannot tell"
-    if noise_of(tables).source not in ("repeats", "examples"):
-        pass
-    elif likely >= limits.likely:
+    if likely >= limits.likely and noise_of(tables).source in ("repeats", "examples"):
         verdict = "far too few" if likely >= limits.very_likely and good < limits.few_good else "few"
     elif likely <= limits.unlikely:
         verdict = "enough"
