@@ -23,7 +23,7 @@ def share(drawn: Sequence[Any]) -> Summary:
 def mean(drawn: Sequence[Any]) -> Summary:
     """Of a number a study, with twice its standard error."""
     values = np.asarray(drawn, dtype=np.float64)
-    error = 2 * float(values.std(ddof=1)) / len(values) ** 0.5
+    error = 2 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("inf")
     return float(values.mean()), float(values.mean()) - error, float(values.mean()) + error
 
 
