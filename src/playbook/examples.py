@@ -89,14 +89,11 @@ class ExampleRecord(Record):
 
         Nothing is added to a file about something else, which a run that was made to go on with other data has.
         """
-        if self.mark.size == 0:
-            self._first_line, head = about.line(), about.line()
-        else:
-            head = b""
-            if self._first_line is None:
-                with self.path.open("rb") as file:
-                    self._first_line = file.readline()
-        if self._first_line == about.line():
+        line = about.line()
+        head = b"" if self.mark.size else line
+        if self._first_line is None:
+            self._first_line = _first_line(self.path) if self.mark.size else line
+        if self._first_line == line:
             record = np.zeros(1, about.kind)
             record["step"] = step
             record["numbers"] = np.packbits(values) if about.values == "bits" else values

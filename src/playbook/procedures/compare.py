@@ -24,7 +24,7 @@ from playbook.examples import Examples
 from playbook.procedures.compare_files import write_comparison
 from playbook.procedures.comparison import Compared, Comparison, Pair, between, sd_of_best, signed
 from playbook.procedures.pairs import Pairs, Vary, caveats, pair_up
-from playbook.procedures.sequential_test import THRESHOLDS, Look, looks
+from playbook.procedures.sequential_test import THRESHOLDS, Look, look
 from playbook.procedures.sides import Side, read_side
 from playbook.studies import run_study
 from playbook.study.load import load_record
@@ -128,7 +128,7 @@ class _Procedure:
             say(f"both: {' '.join(self._pairs.words)}")
         say(f"{self._objective.metric}, {self._objective.mode}imised; at most {options.max_repeats} repeats of each")
         repeats = self._repeats()
-        while (look := self._look(repeats)) is None or look.verdict == "cannot tell":
+        while not repeats.pairs or self._look(repeats.pairs).verdict == "cannot tell":
             if len(repeats.pairs) >= options.max_repeats:
                 break
             wanted = max(THRESHOLDS.fewest, len(repeats.pairs) + options.pairs_at_once)
@@ -165,8 +165,8 @@ class _Procedure:
             found.append(Pair(_objective(ours), _objective(theirs), noise["seed"], noise["data.split_seed"]))
         return _Repeats(tuple(found), outcomes)
 
-    def _looks(self, pairs: Sequence[Pair]) -> list[Look]:
-        return looks(
+    def _look(self, pairs: Sequence[Pair]) -> Look:
+        return look(
             [pair.candidate for pair in pairs],
             [pair.incumbent for pair in pairs],
             mode=self._objective.mode,
@@ -174,20 +174,17 @@ class _Procedure:
             alpha=self._options.alpha,
         )
 
-    def _look(self, repeats: _Repeats) -> Look | None:
-        return self._looks(repeats.pairs)[-1] if repeats.pairs else None
-
     def _line(self, number: int, repeats: _Repeats) -> str:
-        pair, look = repeats.pairs[number], self._looks(repeats.pairs[: number + 1])[-1]
+        pair, seen = repeats.pairs[number], self._look(repeats.pairs[: number + 1])
         shown = ["infeasible" if value is None else brief(value) for value in (pair.candidate, pair.incumbent)]
         said = f"repeat {number + 1}: candidate {shown[0]}, incumbent {shown[1]}"
-        if look.effect is not None and look.low is not None and look.high is not None:
-            said += f"; {signed(look.effect)} ({between(look.low, look.high)})"
+        if seen.effect is not None and seen.low is not None and seen.high is not None:
+            said += f"; {signed(seen.effect)} ({between(seen.low, seen.high)})"
         return said
 
     def _comparison(self, repeats: _Repeats) -> Comparison:
         options, mode = self._options, self._objective.mode
-        every_look = self._looks(repeats.pairs)
+        every_look = [self._look(repeats.pairs[:num]) for num in range(1, len(repeats.pairs) + 1)]
         examples_se, n_examples = self._noise_of_examples(repeats)
         return Comparison(
             name=self._pairs.fingerprint,
@@ -210,13 +207,13 @@ class _Procedure:
             notes=tuple(caveats(self._candidate, self._incumbent)),
         )
 
-    def _next(self, look: Look) -> str:
+    def _next(self, last: Look) -> str:
         """The command with the override to use: the winner's, or more repeats where they would tell."""
-        if look.verdict == "cannot tell" and look.needed is not None:
-            more = max(look.needed, look.repeats[0] + 1)
+        if last.verdict == "cannot tell" and last.needed is not None:
+            more = max(last.needed, last.repeats[0] + 1)
             if more <= THRESHOLDS.most:
                 return self._command(more)
-        chosen = self._candidate if look.verdict == "adopt" else self._incumbent
+        chosen = self._candidate if last.verdict == "adopt" else self._incumbent
         return shell_line("python", "train.py", *chosen.words, *self._options.both)
 
     def _command(self, max_repeats: int) -> str:

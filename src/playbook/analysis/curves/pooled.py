@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from playbook.analysis.curves import rectangle
 from playbook.analysis.curves.noise import noise
-from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed
+from playbook.analysis.curves.rectangle import Curves, Values, best_first, condensed, of_metric
 from playbook.analysis.tables import Tables
 
 
@@ -89,6 +90,13 @@ def groups(tables: Tables, trials: NDArray[np.int64], limits: Thresholds = Thres
     return found
 
 
+def of_objective(tables: Tables, fewest: int = rectangle.Thresholds.fewest) -> tuple[Curves, list[Group]]:
+    """The curves of the objective's metric, of so many evaluations, that did not break; and who is judged together."""
+    curves = of_metric(tables, tables.objective.metric, rectangle.Thresholds(fewest=fewest))
+    curves = curves.only(~curves.broken)
+    return curves, groups(tables, curves.trials)
+
+
 def better(trials: NDArray[np.int64], limits: Thresholds = Thresholds()) -> NDArray[np.int64]:
     """The better quarter of an arm's trials, which come best first."""
     fewest, most = limits.asked
@@ -117,7 +125,6 @@ def in_step(curves: Curves, trials: NDArray[np.int64]) -> tuple[Values, Values]:
 
     At most 64 points. Curves of other lengths, or of other steps, are read between their evaluations.
     """
-    rows = np.searchsorted(curves.trials, trials)
     points = condensed(curves.only(np.isin(curves.trials, trials)))
     rows = np.searchsorted(points.trials, trials)
     steps, values, lengths = points.steps[rows], points.values[rows], points.lengths[rows]

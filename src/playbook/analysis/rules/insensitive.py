@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from playbook.analysis.finding import Finding
 from playbook.analysis.noise_of_trials import noise_of
@@ -20,7 +19,7 @@ from playbook.analysis.regret import comparable
 from playbook.analysis.repeats import averaged, noun, trained_settings
 from playbook.analysis.rules.best import in_noise
 from playbook.analysis.rules.importance import importance
-from playbook.analysis.rules.infeasible import causes
+from playbook.analysis.rules.infeasible import infeasible_trials
 from playbook.analysis.tables import Tables, computed_once
 from playbook.text import brief, listed
 
@@ -74,7 +73,7 @@ def is_insensitive(tables: Tables, arm: str, limits: Thresholds = Thresholds()) 
     """Whether nothing that was varied in an arm matters."""
     found = scatter(tables, arm, limits)
     trials = comparable(averaged(tables).of_arm(arm))
-    failed = causes(averaged(tables)).filter(pl.col("cause").is_not_null())["trial"].implode()
+    failed = infeasible_trials(averaged(tables))
     return (
         found is not None
         and found.at_most <= limits.within * found.noise

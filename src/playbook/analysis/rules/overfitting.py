@@ -146,9 +146,7 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm: about its better trials, else about others that overfit without doubt."""
     if not len(tables.curves) or metrics.is_training(tables.objective.metric):
         return []
-    curves = of_metric(tables, tables.objective.metric)
-    curves = curves.only(~curves.broken)
-    groups = pooled.groups(tables, curves.trials)
+    curves, groups = pooled.of_objective(tables)
     return [found for group in groups if (found := _of_group(tables, group, curves, limits))]
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from playbook.analysis import metrics
-from playbook.analysis.curves import pooled, rectangle
+from playbook.analysis.curves import pooled
 from playbook.analysis.curves.noise import change, noise
 from playbook.analysis.curves.pooled import Group
-from playbook.analysis.curves.rectangle import Curves, Values, condensed, of_metric, quantum
+from playbook.analysis.curves.rectangle import Curves, Values, condensed, quantum
 from playbook.analysis.finding import Finding
 from playbook.analysis.remedies import shorter
 from playbook.analysis.tables import Tables
@@ -47,9 +47,7 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm whose better trials were flat."""
     if not len(tables.curves):
         return []
-    curves = of_metric(tables, tables.objective.metric, rectangle.Thresholds(fewest=limits.fewest))
-    curves = curves.only(~curves.broken)
-    groups = pooled.groups(tables, curves.trials)
+    curves, groups = pooled.of_objective(tables, limits.fewest)
     return [found for group in groups if (found := _of_group(tables, group, curves, limits))]
 
 

@@ -10,7 +10,7 @@ from playbook.analysis.curves import pooled
 from playbook.analysis.curves.counted import one_example
 from playbook.analysis.curves.noise import change
 from playbook.analysis.curves.pooled import Group
-from playbook.analysis.curves.rectangle import Curves, Values, condensed, of_metric, times_noise
+from playbook.analysis.curves.rectangle import Curves, Values, condensed, times_noise
 from playbook.analysis.finding import Finding
 from playbook.analysis.remedies import longer
 from playbook.analysis.tables import Tables
@@ -42,9 +42,7 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
     """One finding an arm whose better trials still improve, judged together (`curves/pooled.py`)."""
     if not len(tables.curves):
         return []
-    curves = of_metric(tables, tables.objective.metric)
-    curves = curves.only(~curves.broken)
-    groups = pooled.groups(tables, curves.trials)
+    curves, groups = pooled.of_objective(tables)
     return [found for group in groups if (found := _of_group(tables, group, curves, limits))]
 
 

@@ -20,8 +20,6 @@ class Thresholds:
 
     shorter: float = 0.9
     """The share of the longest run below which one is shorter: the last evaluation may be missing."""
-    fewest: int = 1
-    """Shorter runs that are worth a word."""
 
 
 def last_steps(tables: Tables) -> pl.DataFrame:
@@ -39,7 +37,7 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
         return []
     longest = int(ends["last"].max())  # type: ignore[arg-type]
     short = ends.filter(pl.col("last") < limits.shorter * longest)
-    if len(short) < limits.fewest or longest <= 0:
+    if not len(short):
         return []
     medians = ends.group_by("arm", maintain_order=True).agg(steps=pl.col("last").median())
     steps = {arm: int(value) for arm, value in medians.iter_rows()}
