@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import ROOT, Door, Outcome, files
@@ -163,3 +164,35 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr(MLP, "forward", failing)
 
     return patch
+
+
+@pytest.fixture
+def script_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], Callable[..., tuple[object, Any]]]:
+    """`script_door("registry")("key=value", …)`: the exit code and the output of `python scripts/registry.py …`."""
+
+    def of(name: str) -> Callable[..., tuple[object, Any]]:
+        specification = importlib.util.spec_from_file_location(f"{name}_script", ROOT / "scripts" / f"{name}.py")
+        assert specification is not None
+        assert specification.loader is not None
+        script = importlib.util.module_from_spec(specification)
+        monkeypatch.setitem(sys.modules, f"{name}_script", script)
+        specification.loader.exec_module(script)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+        def run(*words: str) -> tuple[object, Any]:
+            singletons = Singleton.get_state()
+            monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+            try:
+                with pytest.raises(SystemExit) as end:
+                    script.main()
+            finally:
+                GlobalHydra.instance().clear()
+                Singleton.set_state(singletons)
+            return end.value.code, capsys.readouterr()
+
+        return run
+
+    return of

@@ -1,16 +1,12 @@
 """Two configurations trained again until they can be told apart: a real one on digits, killed and gone on with."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command import ROOT, files
+from command import files
 from ended_study import begin, end
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.singleton import Singleton
 
 import playbook
 from playbook.analysis.study import Study
@@ -263,27 +259,9 @@ def test_a_change_that_does_nothing_is_said_to_do_nothing(tmp_path):
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch, capsys):
-    """`door("results=…")`: the exit code and the output of `python scripts/compare.py …`."""
-    specification = importlib.util.spec_from_file_location("compare_script", ROOT / "scripts" / "compare.py")
-    script = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "compare_script", script)
-    specification.loader.exec_module(script)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*words):
-        singletons = Singleton.get_state()
-        monkeypatch.setattr(sys, "argv", ["compare.py", *words])
-        try:
-            with pytest.raises(SystemExit) as end:
-                script.main()
-        finally:
-            GlobalHydra.instance().clear()
-            Singleton.set_state(singletons)
-        return end.value.code, capsys.readouterr()
-
-    return run
+def door(script_door):
+    """`door("key=value", …)`: the exit code and the output of `python scripts/compare.py …`."""
+    return script_door("compare")
 
 
 def test_results_of_a_file_are_compared_without_training(door, tmp_path):

@@ -1,19 +1,16 @@
 """The registry lists what the studies' files say, whoever wrote them; a broken folder does not hide the others."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
 import shlex
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from ended_study import PLAIN, begin, end
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
@@ -250,25 +247,9 @@ def test_the_table_fits_a_terminal(studies):
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch, capsys):
-    """`door("studies_dir=…")`: the exit code and the output of `python scripts/registry.py …`."""
-    specification = importlib.util.spec_from_file_location("registry_script", ROOT / "scripts" / "registry.py")
-    script = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, "registry_script", script)
-    specification.loader.exec_module(script)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["registry.py", *words])
-        try:
-            with pytest.raises(SystemExit) as end:
-                script.main()
-        finally:
-            GlobalHydra.instance().clear()
-        return end.value.code, capsys.readouterr()
-
-    return run
+def door(script_door):
+    """`door("key=value", …)`: the exit code and the output of `python scripts/registry.py …`."""
+    return script_door("registry")
 
 
 def test_the_script_prints_and_writes_the_registry(studies, door, tmp_path):
