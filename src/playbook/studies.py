@@ -34,12 +34,13 @@ def run_study(
     launcher: str | None = None,
     quiet: bool = False,
     report: bool = True,
+    progress: bool = False,
 ) -> Study:
     """Run a study as `python train.py -m <overrides>` does, and read it back; the same call finds its own study again.
 
     It goes on where it was stopped, and a larger `study.n_trials` makes it longer. Trials run in this process, or
-    where `launcher` (an option of `hydra/launcher`) sends them. `quiet` prints nothing but warnings; without a
-    `report`, a procedure of several studies does not wait for theirs.
+    where `launcher` (an option of `hydra/launcher`) sends them. `quiet` prints nothing but warnings, and with
+    `progress` how far the study is; without a `report`, a procedure of several studies does not wait for theirs.
 
     `study` is a `Design`, or what a file in `conf/study/` holds, such as
     `{"name": "lr", "n_trials": 8, "nuisance": {"lr": {"min": 1e-3, "max": 1.0, "scale": "log"}}}`.
@@ -70,6 +71,7 @@ def run_study(
                 checkout=Path(CONFIG_DIR).parent,
                 quiet=quiet,
                 report=report,
+                progress=progress,
             )
         except SystemExit as end:  # a trial that was stopped by a signal ends its process
             if end.code == INTERRUPTED:

@@ -51,7 +51,7 @@ _STOPPED = (130, 143)
 class Invocation:
     """How the program was called: `python <script> <words>`, from a checkout; `quiet` prints nothing.
 
-    `report`: whether the program says on end what it has found.
+    `report`: whether the program says on end what it has found; `progress`: whether a quiet study shows how far it is.
     """
 
     script: str
@@ -59,6 +59,7 @@ class Invocation:
     checkout: Path
     quiet: bool = False
     report: bool = True
+    progress: bool = False
 
     @property
     def command(self) -> str:
@@ -134,7 +135,7 @@ class StudySweep:
                 session.show_plan()
             if self._config.dry_run:
                 return None
-            session.run(lambda trials: self._launch(session, trials))
+            session.run(lambda trials: self._launch(session, trials), progress=called.progress or not called.quiet)
         except InputError as error:
             raise InputError(self._with_its_keys(str(error))) from error
         return session.finish(report=called.report)

@@ -31,6 +31,7 @@ class Page:
     charts: Sequence[Chart]
     table: tuple[Sequence[str], Sequence[Sequence[str]]]
     facts: Sequence[tuple[str, str]]
+    table_title: str = "Every repeat"
 
 
 def page_html(page: Page) -> str:

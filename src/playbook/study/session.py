@@ -273,8 +273,8 @@ class StudySession:
         recording = self._app.recording_overrides(self.config(trial), self.folder)
         return [*trial_overrides(self._design, trial.settings), *recording]
 
-    def run(self, launch: Launch) -> None:
-        """Run what is missing.
+    def run(self, launch: Launch, *, progress: bool = True) -> None:
+        """Run what is missing; `progress`: show how far it is.
 
         Raises:
             InputError: another process runs this study, or every trial was refused for the same reason, and a new
@@ -293,8 +293,8 @@ class StudySession:
                 self._take_over(self.file.n_trials)
             missing = unfinished(self.folder, self.missing)
             try:
-                hours, quiet = self.file.budget_hours, self._console.quiet
-                with Watch(self._ledger, missing, self.file.n_trials, budget_hours=hours, quiet=quiet):
+                hours = self.file.budget_hours
+                with Watch(self._ledger, missing, self.file.n_trials, budget_hours=hours, quiet=not progress):
                     run_missing(
                         self.folder, missing, self._kept(launch), retries=self._config.retries, choose=self._affordable
                     )
