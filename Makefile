@@ -29,13 +29,14 @@ project: $(READY) ## a package of your own beside playbook, with an example of e
 demo: $(READY) ## a study on digits: which learning rate? 16 trials, and the report that reads them
 	$(BIN)/python train.py -m study=learning_rate study.name=demo
 
-test: $(READY) ## run all tests
+test: $(READY) ## run the tests (six minutes on two cores); those that take whole processes: make integration
 	@# The tests of a file run in one process: what its fixtures train is trained once. Their order is that of conftest.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
 
-integration: $(READY) ## studies on a real Slurm, Ray and PostgreSQL on this machine, with trials preempted and killed (minutes)
+integration: $(READY) ## kills, ranks, forks, the pages of howto; Slurm, Ray and PostgreSQL where they are here (half an hour)
 	$(LOCKED) -r requirements-extras.lock
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integration tests/integration $(ARGS)
+	@# Those that start daemons follow each other in one process (conftest), the others run beside them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m integration -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 faults: $(READY) ## kill runs at every moment, flip bits, fill a disk; each must end as its undisturbed twin (minutes)
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ARGS)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hydra_once
 import pytest
 from command import ROOT, Door, Outcome, files
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.hydra import Hydra
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.singleton import Singleton
-from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hypothesis import settings
 
 from playbook.cli import run_cli
-from playbook.composition import CONFIG_DIR
 from playbook.config import Config
 from playbook.trial_config import compose
 
@@ -29,8 +26,10 @@ settings.register_profile("playbook", deadline=None)  # how long an example take
 settings.load_profile("playbook")
 
 
-LONGEST = ("test_howto", "test_sweep", "test_session", "test_ddp", "test_faults", "test_cli", "test_budget")
+LONGEST = ("test_sweep", "test_session", "test_cli", "test_config", "test_faults", "test_fork", "test_compare")
 """The files that take longest: the processes of `make test` begin with them, so that they end together."""
+DAEMONS = "integration"
+"""The folder whose tests start a cluster's daemons: they follow each other, in one process."""
 
 SMALL = {
     "logger": "none",
@@ -46,34 +45,46 @@ def config_of(folder: Path, *overrides: str) -> Config:
     """The checked config of the command line `overrides`, for a trial in `folder`; small unless they say otherwise."""
     given = {word.partition("=")[0] for word in overrides}
     words = [f"{key}={value}" for key, value in SMALL.items() if key not in given]
-    return replace(compose(*words, *overrides), output_dir=str(folder))
+    composed = _composed(os.environ.get("PLAYBOOK_DATA"), *words, *overrides)
+    return replace(copy.deepcopy(composed), output_dir=str(folder))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _composed(data_root: str | None, *words: str) -> Config:
+    """The same words are composed once, unless they name classes or files that a test may have changed."""
+    if any("_target_" in word or "/" in word for word in words):
+        return compose(*words)
+    return _composed_once(data_root, *words)
+
+
+@cache
+def _composed_once(data_root: str | None, *words: str) -> Config:
+    return compose(*words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "integration: of whole processes or a cluster's daemons; run with -m integration"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(key=lambda item: item.path.parent.name != DAEMONS)
+    for item in items:
+        alone = item.path.parent.name == DAEMONS
+        item.add_marker(pytest.mark.xdist_group(DAEMONS if alone else item.path.stem))
+    if "integration" not in config.option.markexpr:
+        away = [item for item in items if item.get_closest_marker("integration")]
+        items[:] = [item for item in items if item not in away]
+        config.hook.pytest_deselected(items=away)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _configs_are_read_once() -> Iterator[None]:
-    """Hydra parses the same forty files at each composition; those of `conf/` and its own are copied instead."""
+def _hydra_does_things_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for source in (FileConfigSource, ImportlibResourcesConfigSource):
-            patch.setattr(source, "load_config", _read_once(source.load_config))
+        hydra_once.install(patch)
         yield
-
-
-def _read_once(read: Callable[[ConfigSource, str], ConfigResult]) -> Callable[[ConfigSource, str], ConfigResult]:
-    results: dict[tuple[str, str], ConfigResult] = {}
-
-    def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
-        if source.scheme() == "file" and source.path != CONFIG_DIR:
-            return read(source, config_path)
-        key = source.path, config_path
-        if key not in results:
-            results[key] = read(source, config_path)
-        return copy.deepcopy(results[key])
-
-    return load_config
 
 
 @pytest.fixture
@@ -111,18 +122,14 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.delenv("PLAYBOOK_DATA")
 
     def run(*words: str) -> Outcome:
-        before, singletons = files(tmp_path), Singleton.get_state()
+        before = files(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         if not any("hydra.mode" in word for word in words):  # to see whether it is there Hydra composes once more
             monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
         capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as end:
-                run_cli(train.main)
-        finally:
-            GlobalHydra.instance().clear()
-            Singleton.set_state(singletons)
+        with hydra_once.singletons_kept(), pytest.raises(SystemExit) as end:
+            run_cli(train.main)
         printed, after = capsys.readouterr(), files(tmp_path)
         changed = [name for name in after if name not in before or before[name] != after[name]]
         code = end.value.code
@@ -183,14 +190,9 @@ def script_door(
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
 
         def run(*words: str) -> tuple[object, Any]:
-            singletons = Singleton.get_state()
             monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
-            try:
-                with pytest.raises(SystemExit) as end:
-                    script.main()
-            finally:
-                GlobalHydra.instance().clear()
-                Singleton.set_state(singletons)
+            with hydra_once.singletons_kept(), pytest.raises(SystemExit) as end:
+                script.main()
             return end.value.code, capsys.readouterr()
 
         return run

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hydra_once
 import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
 from omegaconf import OmegaConf, flag_override
 from shipped import CONF, OPTIONS, needs
 
@@ -36,9 +36,8 @@ from playbook.trial_config import config_of, trial_name
 
 @pytest.fixture(autouse=True)
 def _hydra_as_it_was() -> Iterator[None]:
-    state = Singleton.get_state()
-    yield
-    Singleton.set_state(state)
+    with hydra_once.singletons_kept():
+        yield
 
 
 def trial(*words: str) -> Config:

@@ -15,32 +15,39 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is miss
 
 ALL = sorted((ROOT / "docs/howto").glob("*.md"))
 PAGES = [page for page in ALL if files_of(page)]
-NAMES = [page.stem for page in PAGES]
+ONE = "multilabel"
+"""The page that is tried also where there is no time for all."""
+EACH = pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.stem, marks=() if page.stem == ONE else pytest.mark.integration) for page in PAGES],
+)
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory):
+def tried(request, tmp_path_factory):
     """The tests of the pages, and of the options that they add, run in a fork: its output by test."""
-    pytest.importorskip("tokenizers", reason="the extra text is missing")
-    files = [files_of(page) for page in PAGES]
+    pages = sorted({item.callspec.params["page"] for item in request.session.items if "tried" in item.fixturenames})
+    if any("tokenizer" in text for page in pages for text in files_of(page).values()):
+        pytest.importorskip("tokenizers", reason="the extra text is missing")
+    files = [files_of(page) for page in pages]
     together = {name: text for each in files for name, text in each.items()}
     assert len(together) == sum(map(len, files)), "two pages have a file of the same name"
     fork = make_fork(tmp_path_factory.mktemp("fork"), together)
     tests = ("tests/training/howto_in_a_fork.py", "tests/training/test_shipped_configs.py")
     options = [name.split(".")[0].removeprefix("conf/").replace("/", "-") for name in together if "conf/" in name]
-    only = " or ".join(["howto", *options])
+    only = " or ".join([*(f"goes_on and {page.stem}" for page in pages), *options])
     ran = python(fork.folder, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *tests, "-k", only)
     assert edited_of_upstream(fork) == []
     assert git(fork.folder, "status", "--porcelain") == ""
     return ran.stdout
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_trains_is_resumed_studied_and_reported(tried, name):
-    assert re.search(rf"^PASSED .*goes_on\[{name}\]", tried, re.M), tried[-8000:]
+@EACH
+def test_it_trains_is_resumed_studied_and_reported(tried, page):
+    assert re.search(rf"^PASSED .*goes_on\[{page.stem}\]", tried, re.M), tried[-8000:]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+@EACH
 def test_the_shipped_tests_train_its_experiment(tried, page):
     options = [re.fullmatch(r"conf/(\w+)/(\w+)\.yaml", name) for name in files_of(page)]
     for option in filter(None, options):

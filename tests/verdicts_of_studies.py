@@ -69,7 +69,10 @@ def with_monsters(tables: Tables, rng, fraction: float) -> Tables:
     return replace(tables, trials=tables.trials.with_columns(objective=objective))
 
 
-EACH_DRAW = pytest.mark.parametrize("seed", [DEVELOPMENT, HELD_OUT], ids=["development", "held out"])
+EACH_DRAW = pytest.mark.parametrize(
+    "seed",
+    [pytest.param(DEVELOPMENT, id="development", marks=pytest.mark.integration), pytest.param(HELD_OUT, id="held out")],
+)
 
 
 def check_verdicts(kind: Callable[[np.random.Generator, bool], Case], seed: int) -> None:

@@ -12,10 +12,11 @@ import inspect
 import re
 import signal
 import traceback
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from pathlib import PurePath
 from typing import Any, get_type_hints
 
@@ -113,7 +114,7 @@ def check(block: Any, key: str, supplied: frozenset[str] = frozenset(), base: st
         raise InputError(f"{join(key, name)}={show(given[name])}: the program supplies this; remove it")
     # What holds a block with a _target_ becomes an instance when it is built; the signature speaks of that instance.
     plain = {name: value for name, value in given.items() if not any(_inner_blocks(value, key))}
-    schema = _schema(cls, supplied, given.keys() - plain.keys())
+    schema = _schema(cls, supplied, frozenset(given.keys() - plain.keys()))
     _refuse_keys_of_another_class(cls, given, schema, key)
     checked = validate(schema, given, key)
     values = {name: getattr(checked, name) for name in given}
@@ -182,7 +183,8 @@ def _refuse_keys_of_another_class(cls: type, given: Mapping[str, Any], schema: t
         )
 
 
-def _schema(cls: type, supplied: frozenset[str], built: Set[str]) -> type[BaseModel]:
+@cache
+def _schema(cls: type, supplied: frozenset[str], built: frozenset[str]) -> type[BaseModel]:
     """A pydantic model of the parameters of `cls` that a config block may set."""
     try:
         hints = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]

@@ -49,6 +49,7 @@ def same(outcome) -> None:
     assert not outcome.faults, outcome.row()
 
 
+@pytest.mark.integration
 def test_killed_at_named_phases_it_ends_as_its_twin(trials):
     outcomes = trials.phases(CHAIN)
     for outcome in outcomes:
@@ -63,6 +64,7 @@ def test_killed_at_random_moments_it_ends_as_its_twin(trials, monkeypatch):
     assert outcome.kills.total() == 3
 
 
+@pytest.mark.integration
 def test_a_new_process_goes_on_from_what_a_killed_one_left(trials):
     folder = trials.place / "process"
     assert trials.driver.run(trials.words, folder, kill_after=trials.seconds / 2).code == KILLED
@@ -79,7 +81,7 @@ def test_a_killed_run_does_not_keep_its_folder_locked_by_its_workers(trials):
     assert ended.code == 0, ended.output
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+@pytest.mark.parametrize("precision", [pytest.param("64-true", marks=pytest.mark.integration), "bf16-true"])
 def test_weights_of_another_precision_go_on_with_all_their_digits(trials, precision):
     words = [*trials.words, f"trainer.precision={precision}", "max_steps=60"]
     twin, folder = (trials.place / f"{precision} {name}" for name in ("twin", "killed"))
@@ -95,7 +97,10 @@ def test_a_flipped_bit_is_found_and_the_commit_before_serves(trials):
     assert outcome.kills.total() == 3
 
 
-@pytest.mark.parametrize("damage", ["half", "longer", "both generations"])
+@pytest.mark.parametrize(
+    "damage",
+    [*(pytest.param(damage, marks=pytest.mark.integration) for damage in ("half", "longer")), "both generations"],
+)
 def test_other_damage_is_found_too(trials, damage):
     folder = trials.place / damage
     assert trials.driver.run(trials.words, folder, phase="cleaning: before", nth=4).code == KILLED
@@ -123,7 +128,9 @@ def test_a_flipped_bit_in_a_best_checkpoint_is_found(trials, tmp_path):
         flip(path, bit)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.1, marks=pytest.mark.integration), 0.6, pytest.param(0.95, marks=pytest.mark.integration)]
+)
 def test_a_full_disk_is_one_line_and_the_last_commit_stays(trials, tmp_path, share):
     with small_file_system(tmp_path / "disk", 4 * MEBIBYTE) as disk:
         if not isinstance(disk, Path):
@@ -141,7 +148,9 @@ def test_a_disk_that_fills_up_within_a_tensor_is_still_an_os_error(tmp_path):
         assert not list(disk.glob("*.ckpt"))
 
 
-@pytest.mark.parametrize("phase", ["config.yaml: half written", "cleaning: between two"])
+@pytest.mark.parametrize(
+    "phase", [pytest.param("config.yaml: half written", marks=pytest.mark.integration), "cleaning: between two"]
+)
 def test_killed_while_it_clears_a_folder_the_same_command_starts_afresh(trials, phase):
     folder = trials.place / f"overwrite {phase}"
     other = [word for word in trials.words if not word.startswith("max_steps")] + ["max_steps=60"]

@@ -1,4 +1,4 @@
-"""These tests run only when asked for (`-m integration`): they start daemons and take minutes."""
+"""Daemons of a cluster, started for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -8,17 +8,6 @@ import pytest
 
 from integration.slurm import Cluster, what_is_missing
 from integration.study import Study
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "integration: needs a cluster's daemons, and minutes")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "integration" not in config.option.markexpr:
-        away = [item for item in items if item.get_closest_marker("integration")]
-        items[:] = [item for item in items if item not in away]
-        config.hook.pytest_deselected(items=away)
 
 
 @pytest.fixture(scope="session")

@@ -343,6 +343,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
 def test_a_budget_from_the_command_line_of_any_app(tmp_path: Path, launcher: tuple[str, ...]) -> None:
     """Every trial takes at least 0.2 s, so that a budget of 0.1 s is used up by the first of each worker."""

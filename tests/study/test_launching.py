@@ -119,7 +119,7 @@ Workers(2).run([partial(job, number) for number in range(4)])
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.integration)])
 def test_no_job_outlives_its_sweep(tmp_path, signum):
     """Ctrl-C, or a kernel that kills the sweep: trials that run stop, saved, and the others do not begin."""
     began = [tmp_path / "began_0", tmp_path / "began_1"]

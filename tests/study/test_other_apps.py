@@ -92,6 +92,7 @@ def test_what_is_wrong_is_one_line_with_the_keys_of_this_app(app: Path) -> None:
     assert sorted(path.name for path in app.iterdir()) == ["app.py"]
 
 
+@pytest.mark.integration
 def test_the_commands_of_its_report_can_be_run(app: Path) -> None:
     words = (*SWEEP, "x=interval(0,0.2)", "kind=a,b", "++hydra.sweeper.study.roles.kind=scientific")
     done = warm.run("app.py", *words, "hydra.sweeper.study={name: r, n_trials: 4, goal: which kind?}", folder=app)

@@ -18,12 +18,14 @@ from command import ROOT, Door
 from rich.console import Console
 
 import playbook
+from playbook.lock import locked
 from playbook.study.config import StudyConfig
 from playbook.study.design import Design
 from playbook.study.ledger import Ledger
 from playbook.study.progress import Watch
 from playbook.study.space import Choice
 from playbook.study.study_files import outcome, read_study
+from playbook.training.loop import TrialLoop
 
 SHORT = ("logger=none", "max_steps=20", "eval_every=10", "trainer.num_threads=1", "trainer.device=cpu")
 UNREPORTED = ROOT / "tests" / "unreported_train.py"
@@ -312,7 +314,7 @@ def test_a_damaged_result_is_refused_with_its_remedy(door: Door, tmp_path: Path,
         assert f"remove {own} to have the trial run again" in door(*words).line
 
 
-def test_a_password_is_not_written_down(door: Door, tmp_path: Path) -> None:
+def test_a_password_is_not_written_down(door: Door, tmp_path: Path, unreported: None) -> None:
     url = "study.storage=postgresql://me:secret@localhost:1/db"
     door("-m", "lr=0.1,0.2", "study.name=a", url, *SHORT)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
@@ -345,11 +347,47 @@ def test_the_block_in_conf_has_the_defaults_of_the_code() -> None:
     assert shipped == {key: value for key, value in code.items() if key != "app"}
 
 
+def test_a_sweep_that_is_stopped_within_a_trial_goes_on(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unreported: None
+) -> None:
+    """SIGTERM in the seventh step of the second trial: it is saved, the third does not begin, and all ends as if never
+    stopped.
+    """
+    words = ("-m", "lr=0.1,0.2,0.3", "study.name=s", *SHORT)
+    assert door(*words, "output_root=whole").code == 0
+    real, begun = TrialLoop.on_train_batch_start, []
+
+    def stopping(module: TrialLoop, *arguments: object) -> None:
+        real(module, *arguments)
+        if module.step == 6:
+            begun.append(module)
+            if len(begun) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialLoop, "on_train_batch_start", stopping)
+        assert door(*words).code == 143
+    study = tmp_path / "outputs" / "studies" / "s"
+    assert len(begun) == 2
+    assert [path.parent.name for path in study.glob("*/result.json")] == ["trial_00000"]
+    assert max(path.name for path in study.glob("trial_00001/checkpoints/resume_*")) == "resume_00000007.ckpt"
+    assert door(*words).code == 0
+    assert trials_csv(tmp_path, "s") == (tmp_path / "whole" / "studies" / "s" / "trials.csv").read_text()
+
+
+def test_a_sweep_beside_another_of_the_same_study_is_refused(door: Door, tmp_path: Path, unreported: None) -> None:
+    words = ("-m", "lr=0.1,0.2", "study.name=s", *SHORT)
+    assert door(*words, "study.n_trials=1").code == 0
+    with locked(tmp_path / "outputs" / "studies" / "s", "as another does"):
+        assert "another sweep of this study is running" in door(*words, "study.n_trials=2").line
+
+
 def start(folder: Path, *words: str) -> warm.Command:
     """A sweep as a process group of its own, which ends without its report."""
     return warm.start(UNREPORTED, "-m", *words, folder=folder)
 
 
+@pytest.mark.integration
 def test_one_study_whatever_runs_it(door: Door, tmp_path: Path, unreported: None) -> None:
     """In process, in two halves, and killed at random moments and then ended by two workers: the same table, and a
     finished trial is never begun again.
@@ -392,6 +430,7 @@ def written(folder: Path) -> int:
     return max((path.stat().st_mtime_ns for path in paths), default=0)
 
 
+@pytest.mark.integration
 def test_two_sweeps_of_one_study_do_not_meet(tmp_path: Path) -> None:
     words = (LR, "study.name=s", "study.n_trials=2", "max_steps=20000", "logger=none")
     sweep = start(tmp_path, *words)

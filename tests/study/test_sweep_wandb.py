@@ -162,7 +162,13 @@ def test_a_server_that_never_answers_is_asked_once(door: Door, studies: Path, mo
     assert [mirror.exit_code for mirror in mirrored] == [0, 0]
 
 
-@pytest.mark.parametrize("how", ["WANDB_MODE=offline", "WANDB_MODE=disabled", "logger.mode=offline"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "WANDB_MODE=offline",
+        *(pytest.param(how, marks=pytest.mark.integration) for how in ("WANDB_MODE=disabled", "logger.mode=offline")),
+    ],
+)
 def test_where_w_and_b_is_to_be_offline_nobody_is_asked(
     door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

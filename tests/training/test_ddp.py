@@ -294,12 +294,14 @@ def deaths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, De
     return folder, found
 
 
+@pytest.mark.integration
 def test_sigterm_stops_all_ranks(deaths):
     end = deaths[1]["SIGTERM"]
     assert end.code == 143, end.err
     assert f"stopped; saved at step {end.newest} of 600: the same command goes on from there" in end.err
 
 
+@pytest.mark.integration
 def test_ctrl_c_stops_all_ranks(deaths):
     """It reaches every rank from the terminal and from the parent, and must not count as two."""
     end = deaths[1]["Ctrl-C"]
@@ -308,6 +310,7 @@ def test_ctrl_c_stops_all_ranks(deaths):
     assert f"stopped; saved at step {end.newest} of 600: the same command goes on from there" in end.err
 
 
+@pytest.mark.integration
 def test_a_killed_rank_ends_the_trial_with_one_line(deaths):
     folder, found = deaths
     end = found["a rank"]
@@ -320,12 +323,14 @@ def test_a_killed_rank_ends_the_trial_with_one_line(deaths):
     assert end.err == said, "\n".join(end.err)
 
 
+@pytest.mark.integration
 def test_without_their_parent_the_ranks_end(deaths):
     end = deaths[1]["the parent"]
     assert end.code == -signal.SIGKILL
     assert end.left == []
 
 
+@pytest.mark.integration
 def test_each_went_on_from_the_one_before_and_all_ends_as_if_undisturbed(deaths, tmp_path):
     folder, found = deaths
     commits = [death.newest for death in found.values()]

@@ -71,7 +71,9 @@ def test_the_training_error_is_of_the_training_split_without_dropout(run_trial):
     assert recorded == pytest.approx(missed.double().mean().item(), abs=1e-12)
 
 
-def test_a_skewed_split_is_told_once_for_all_trials_of_a_process(trial_config, tmp_path, capfd):
+@pytest.fixture
+def skewed(tmp_path):
+    """What trains on three classes and validates on two, nearly all of one."""
     targets = np.arange(200) % 3
     np.savez(
         tmp_path / "skewed.npz",
@@ -80,10 +82,18 @@ def test_a_skewed_split_is_told_once_for_all_trials_of_a_process(trial_config, t
         val_inputs=np.zeros((50, 4), np.float32),
         val_targets=np.zeros(50, np.int64) + (np.arange(50) > 47),
     )
-    data = ("data=arrays", f"data.path={tmp_path / 'skewed.npz'}", "model.width=4")
+    return "data=arrays", f"data.path={tmp_path / 'skewed.npz'}", "model.width=4"
+
+
+def test_a_skewed_split_is_told_once_for_all_trials_of_a_process(trial_config, skewed, capfd):
     for seed in range(3):
-        train(trial_config(*data, f"seed={seed}", folder=f"run{seed}"), verbose=False)
+        train(trial_config(*skewed, f"seed={seed}", folder=f"run{seed}"), verbose=False)
     assert capfd.readouterr().err.count("distributed otherwise") == 1
-    ranks = trial_config(*data, "trainer=ddp", "trainer.num_devices=2", folder="ranks")
-    train(ranks, verbose=False)
-    assert capfd.readouterr().err.count("distributed otherwise") == 1  # new processes, of which the first says it
+
+
+@pytest.mark.integration
+def test_the_first_of_the_ranks_tells_a_skewed_split(trial_config, skewed, capfd):
+    train(trial_config(*skewed, folder="here"), verbose=False)
+    capfd.readouterr()  # this process has told it
+    train(trial_config(*skewed, "trainer=ddp", "trainer.num_devices=2", folder="ranks"), verbose=False)
+    assert capfd.readouterr().err.count("distributed otherwise") == 1

@@ -138,6 +138,7 @@ def both_commands(monkeypatch, place) -> Callable[..., list[object]]:
     return run
 
 
+@pytest.mark.integration
 def test_two_nodes_train_what_two_devices_of_one_do(both_commands, trial_config, tmp_path):
     one, two = trial_config(*TRIAL, "trainer.num_devices=2", folder="one"), trial_config(*NODES, folder="two")
     results = both_commands(two)
@@ -173,7 +174,7 @@ def test_a_rank_that_is_killed_on_one_node_ends_both(both_commands, trial_config
     assert torch.multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize("number", ["0", "1"])
+@pytest.mark.parametrize("number", ["0", pytest.param("1", marks=pytest.mark.integration)])
 def test_a_rank_that_dies_before_the_ranks_have_met_ends_both(both_commands, trial_config, monkeypatch, number):
     """Out of memory while it is built, for one: the others would wait for it for half an hour."""
     monkeypatch.setattr(distributed, "GRACE_SECONDS", 1.0)

@@ -87,6 +87,7 @@ def test_what_cannot_be_compiled_is_one_line(trial_config, tmp_path, monkeypatch
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("resume_*")] == ["resume_00000000.ckpt"]
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(NO_COMPILER, reason="torch.compile needs a C++ compiler on the CPU")
 def test_compiled_training_goes_on_bit_for_bit(trial_config, run_trial, tmp_path):
     words = (

@@ -14,7 +14,11 @@ from shipped import OPTIONS, SHIPPED, needs
 from playbook.composition import CONFIG_DIR, compose_config
 from playbook.data import formats
 
-EVERY = [(group, name) for group, names in OPTIONS.items() for name in names]
+RANKS = ("trainer", "ddp")  # new interpreters: test_ddp has two ranks in quicker ones
+EVERY = [
+    pytest.param(*option, marks=pytest.mark.integration if option == RANKS else ())
+    for option in ((group, name) for group, names in OPTIONS.items() for name in names)
+]
 STEPS = ["max_steps=3", "eval_every=2", "warmup_steps=1", "batch_size=8"]
 
 

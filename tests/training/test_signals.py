@@ -85,6 +85,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Out
         return folder, stopped, outcome(process, folder)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("signum", OF_A_COMMAND)
 def test_a_signal_stops_the_command_with_its_code(chain, signum):
     _, stopped, _ = chain
@@ -98,6 +99,7 @@ def test_a_signal_stops_the_command_with_its_code(chain, signum):
     assert end.newest == end.rows == int(said[1])
 
 
+@pytest.mark.integration
 def test_the_same_command_ends_it_as_if_never_stopped(chain, tmp_path):
     folder, stopped, end = chain
     assert (end.code, end.err) == (0, [])
@@ -107,6 +109,7 @@ def test_the_same_command_ends_it_as_if_never_stopped(chain, tmp_path):
     assert final_state(folder) == final_state(tmp_path / "twin")
 
 
+@pytest.mark.integration
 def test_a_second_ctrl_c_ends_at_once(tmp_path):
     """In a step that takes ten minutes, the first is noted and the second does not wait."""
     script = f"""

@@ -88,6 +88,7 @@ def test_a_process_that_fails_tells_nothing(plain: Callable[..., dict], monkeypa
     assert TrainingApp().seconds_of_trial(plain()) is None
 
 
+@pytest.mark.integration
 def test_the_plan_asks_a_process_of_its_own(plain: Callable[..., dict], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playbook.training_app.TIMING_SECONDS", 300.0)
     seconds = TrainingApp().seconds_of_trial(plain("max_steps=10_000_000", "eval_every=10_000_000"))

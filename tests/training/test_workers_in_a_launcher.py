@@ -25,6 +25,7 @@ def trial_of(folder: str, *overrides: str):
     return work
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("trainer", ["default"])
 def test_workers_serve_a_trial_in_a_process_of_joblib(tmp_path, trainer):
     place = (f"trainer={trainer}", *(["trainer.num_devices=2"] if trainer == "ddp" else []))

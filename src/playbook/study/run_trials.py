@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from playbook.errors import CrashError, InputError, one_line
-from playbook.run_files import CRASHES, RESULT
+from playbook.run_files import CHECKPOINTS, CRASHES, RESULT
 from playbook.study.design import Trial
 from playbook.study.study_files import last_crash, record_crash
 
 Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
 """Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
+_DIED = "Died"
+"""The kind of a crash of which nothing is known."""
 
 
 def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
@@ -32,12 +35,15 @@ def run_missing(
 
     `choose` says which of those that are left are launched at once; it ends where that is none.
 
-    A trial that was refused as bad input is not run again: it would be refused again.
+    A trial that was refused as bad input is not run again, nor is one that crashed twice with the same words at the
+    same place: it would again. One of whose end nothing is known is, since a machine that gave up says the same of all.
 
     Raises:
         CrashError: the launcher itself gave up, and no trial ended in any way.
     """
     attempts: Counter[int] = Counter()
+    last: dict[int, _Attempt] = {}
+    certain: set[int] = set()
     remaining = unfinished(folder, trials)
     while left := choose(remaining):
         before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
@@ -51,21 +57,37 @@ def run_missing(
             known = [error] * len(left)
         for trial, death in zip(left, known, strict=True):
             own = folder / trial.folder
-            if not (own / RESULT).exists() and _num_crashes(own) == before[trial.number]:
+            if (own / RESULT).exists():
+                continue
+            if _num_crashes(own) == before[trial.number]:
                 said = one_line(death) if death is not None else "nothing is known of its end"
-                record_crash(own, f"Died: the process of this trial ended without a word ({said})")
+                record_crash(own, f"{_DIED}: the process of this trial ended without a word ({said})")
+            attempt = _Attempt.of(own)
+            if attempt.kind == InputError.__name__ or (attempt == last.get(trial.number) and attempt.kind != _DIED):
+                certain.add(trial.number)
+            last[trial.number] = attempt
         attempts.update(trial.number for trial in left)
         remaining = [
             trial
             for trial in unfinished(folder, trials)
-            if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)
+            if attempts[trial.number] <= retries and trial.number not in certain
         ]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """How a trial crashed, and the commits that were there then."""
+
+    kind: str
+    message: str
+    commits: frozenset[str]
+
+    @classmethod
+    def of(cls, own: Path) -> _Attempt:
+        crash = last_crash(own)
+        assert crash is not None
+        return cls(crash.kind, crash.message, frozenset(path.name for path in (own / CHECKPOINTS).glob("*.ckpt")))
 
 
 def _num_crashes(own: Path) -> int:
     return sum(1 for _ in own.glob(CRASHES))
-
-
-def _was_refused(own: Path) -> bool:
-    crash = last_crash(own)
-    return crash is not None and crash.kind == InputError.__name__
