@@ -23,10 +23,7 @@ def show_status(studies_dir: Path, study_dir: Path | None = None, output: Litera
     Raises:
         InputError: there is no such study.
     """
-    if study_dir is not None:
-        statuses, troubles = [read_status(study_dir)], []
-    else:
-        statuses, troubles = read_statuses(studies_dir)
+    statuses, troubles = read_statuses(studies_dir) if study_dir is None else ([read_status(study_dir)], [])
     if output == "json":
         print(json.dumps({"studies": [plain(status) for status in statuses], "troubles": troubles}, indent=2))
         return
