@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.reduction import DupFd
@@ -15,6 +16,8 @@ from playbook.errors import InputError
 
 LOCK = ".lock"
 """A file to lock where a folder cannot be: NFS wants one that is open for writing."""
+PATIENCE_SECONDS = 0.1
+"""Somebody who asks whether a folder is locked holds its lock for a moment."""
 _NOT_A_FOLDER = (errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOTSUP)
 
 
@@ -44,14 +47,32 @@ def locked(folder: Path, held_elsewhere: str) -> Iterator[SharedLock]:
         os.close(descriptor)
 
 
-def _lock(path: Path, flags: int) -> int:
-    descriptor = os.open(path, flags, 0o644)
+def is_locked(folder: Path) -> bool:
+    """Whether a process that this machine can see holds the lock of the folder; nothing is made."""
+    for path, flags in ((folder, os.O_RDONLY), (folder / LOCK, os.O_RDWR)):
+        try:
+            os.close(_lock(path, flags, kind=fcntl.LOCK_SH, patience=0))
+        except BlockingIOError:
+            return True
+        except OSError:  # there is none, or it cannot be locked this way
+            continue
+    return False
+
+
+def _lock(path: Path, flags: int, kind: int = fcntl.LOCK_EX, patience: float = PATIENCE_SECONDS) -> int:
+    descriptor, deadline = os.open(path, flags, 0o644), time.monotonic() + patience
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(PATIENCE_SECONDS / 10)
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor
 
 
 class SharedLock:

@@ -17,9 +17,10 @@ from rich.console import Console
 from playbook.config import identity, load_config
 from playbook.errors import CrashError, InputError, one_line
 from playbook.report.freshness import PAGE, REPORT, SUMMARY, is_current
+from playbook.report.wandb_address import wandb_address
 from playbook.study.advice import refusals
 from playbook.study.app import App
-from playbook.study.design import Design
+from playbook.study.design import Design, Trial
 from playbook.study.load import load_record
 from playbook.study.overrides import as_override
 from playbook.trial_config import plain_trial, trial_name
@@ -89,11 +90,12 @@ class TrainingApp(App):
         own = os.environ.get("OMP_NUM_THREADS", "")
         return [f"trainer.num_threads={int(own) if own.isdigit() and int(own) else threads or joblib.cpu_count()}"]
 
-    def recording_overrides(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
+    def recording_overrides(self, plain: Mapping[str, Any], folder: Path, trial: Trial) -> list[str]:
         if plain["logger"]["_target_"] != WANDB_LOGGER:
             return []
         # One group a study, and one folder, since `wandb sync` does not look into folders within folders.
-        own = {"group": folder.name, "dir": str(folder)}
+        study = {"name": folder.name, "arm": trial.arm, "trial": trial.number}
+        own = {"group": folder.name, "dir": str(folder), "study": study}
         words = [as_override(f"logger.{key}", value) for key, value in own.items() if plain["logger"].get(key) is None]
         if plain["logger"].get("mode") == "auto" and "WANDB_MODE" not in os.environ:
             from playbook.loggers.wandb import can_be_online
@@ -113,6 +115,8 @@ class TrainingApp(App):
 
                 page = report(folder, console=console)
             console.print(f"report: {page}", soft_wrap=True, highlight=False)
+            if (address := wandb_address(study)) is not None:
+                console.print(f"W&B: {address}", soft_wrap=True, highlight=False)
         except Exception as error:  # the trials are done and recorded, whatever becomes of the page
             said = one_line(f"{type(error).__name__}: {error}")
             raise CrashError(

@@ -21,6 +21,9 @@ from playbook.validation import show
 
 SWEEPER = "hydra_plugins.quasi_random_sweeper.quasi_random_sweeper.QuasiRandomSweeper"
 
+SHOWN_GROUPS = ("experiment", "task", "data", "model", "optimizer", "schedule")
+"""Those whose options a run is grouped by where it is shown."""
+
 
 def compose(*overrides: str) -> Config:
     """The config of `python train.py <overrides>`, for `playbook.train`; the same command finds the run again.
@@ -92,7 +95,16 @@ def plain_trial(cfg: DictConfig, hydra: DictConfig) -> dict[str, Any]:
     _refuse_lr_of_another_optimizer(trial, hydra)
     plain = OmegaConf.to_container(trial, resolve=True)
     assert isinstance(plain, dict)
+    logger = plain.get("logger")
+    if isinstance(logger, dict) and "options" in logger and logger["options"] is None:
+        logger["options"] = _chosen_options(hydra)
     return {str(key): value for key, value in plain.items()}
+
+
+def _chosen_options(hydra: DictConfig) -> dict[str, str]:
+    """`{"optimizer": "adam", …}`: what each config group was set to, for whoever shows a run by name."""
+    choices = {group: hydra.runtime.choices.get(group) for group in SHOWN_GROUPS}
+    return {group: str(option) for group, option in choices.items() if option is not None}
 
 
 def _refuse_what_does_not_resolve(cfg: DictConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from playbook.config import Config
 from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.training import loop, resume, train
 
+OF_A_CLASS = re.compile(r"val/(correct|examples)/\d")
 TRIAL = ("logger=wandb", "model.width=8", "max_steps=60", "eval_every=25", "clip_norm=1.5", "lr=0.1")
 
 
@@ -75,13 +77,18 @@ def mirrored(run: playbook.Run) -> OfflineRun:
 def test_the_run_says_what_it_is(run, mirrored):
     assert mirrored.run.project == "mine"
     assert mirrored.run.display_name == "run"
-    assert list(mirrored.run.tags) == ["a", "b"]
+    assert list(mirrored.run.tags)[:2] == ["a", "b"]
+    assert {"model=mlp", "optimizer=nesterov", "data=digits"} <= {*mirrored.run.tags}
+    assert mirrored.run.job_type == "trial"
     assert mirrored.run.run_id == json.loads((run.path / "wandb.json").read_text())["id"]
     assert mirrored.exit_code == 0
 
 
 def test_the_config_is_there_as_plain_nested_values(run, mirrored):
     recorded = {key: value for key, value in mirrored.config.items() if key != "_wandb"}
+    assert recorded.pop("options")["optimizer"] == "nesterov"
+    assert recorded.pop("study") == {}
+    assert recorded["optimizer"].pop("one_minus_momentum") == pytest.approx(0.1)
     assert recorded == json.loads(json.dumps(run.config.plain()))
     assert recorded["model"]["width"] == 8
     assert recorded["lr"] == 0.1
@@ -105,7 +112,9 @@ def test_every_step_is_there(run, mirrored, name, column):
 
 def test_every_evaluation_is_there_at_its_step(run, mirrored):
     assert list(mirrored.series("val/error")) == [0, 25, 50, 60]
-    for metric in run.evals["metric"].unique():
+    metrics = [metric for metric in run.evals["metric"].unique() if not OF_A_CLASS.match(metric)]
+    assert 5 <= len(metrics) < run.evals["metric"].n_unique() - 15
+    for metric in metrics:
         rows = run.evals.filter(metric=metric)
         expected = dict(rows.select("step", "value").iter_rows())
         assert mirrored.series(metric) == expected  # to the last digit
@@ -113,11 +122,11 @@ def test_every_evaluation_is_there_at_its_step(run, mirrored):
 
 def test_nothing_is_there_that_the_files_do_not_have(run, mirrored):
     names = {name for row in mirrored.history for name in row if not name.startswith("_")}
-    media = ("grad_norm_histogram/", "predictions/")
+    media = ("grad_norm_histogram/", "predictions/", "classes/")
     steps = {"train/loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds"}
     assert {name for name in names if not name.startswith(media)} - steps == {
         "trainer/global_step",
-        *run.evals["metric"],
+        *(metric for metric in run.evals["metric"] if not OF_A_CLASS.match(metric)),
     }
 
 
@@ -146,9 +155,28 @@ def test_the_predictions_are_a_table(run, mirrored):
     assert [row[4] for row in content["data"]] == pytest.approx(last["score"].to_list(), rel=1e-6)
 
 
+def test_the_classes_are_a_table(run, mirrored):
+    ((step, path),) = mirrored.series("classes/path").items()
+    (table,) = run.path.glob(f"wandb/offline-run-*/files/{path}")
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["step", "split", "class", "examples", "correct"]
+    steps = {run.result.best_step, 60}
+    assert step == 60
+    assert {row[0] for row in content["data"]} == steps
+    assert len(content["data"]) == 10 * len(steps)
+    for at, split, name, examples, correct in content["data"]:
+        of_class = run.evals.filter(metric=f"{split}/correct/{name}", step=at)
+        assert correct == of_class["value"].item()
+        assert examples == run.evals.filter(metric=f"{split}/examples/{name}")["value"].item()
+    at_best = [row for row in content["data"] if row[0] == run.result.best_step]
+    missed = 1 - sum(row[4] for row in at_best) / sum(row[3] for row in at_best)
+    assert missed == pytest.approx(run.result.objective)
+
+
 def test_the_summary_is_the_result(run, mirrored):
     result = json.loads((run.path / "result.json").read_text())
-    for name in ("status", "objective", "best_step", "final_objective", "chance", "above_chance", "steps", "seconds"):
+    names = ("objective", "objective_se", "n_examples", "best_step", "final_objective", "chance", "above_chance")
+    for name in (*names, "status", "steps", "seconds"):
         assert mirrored.summary[name] == result[name]
 
 

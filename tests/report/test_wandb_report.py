@@ -42,7 +42,7 @@ def test_the_report_is_a_run_of_its_own_in_the_group(tmp_path, offline):
     wandb.teardown()
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     run = read_wandb_file(path)
-    assert (run.run.run_group, run.run.job_type, run.run.project) == ("plain", "study_report", "mine")
+    assert (run.run.run_group, run.run.job_type, run.run.project) == ("plain", "report", "mine")
     assert run.exit_code == 0
     contents = contents_of(load_record(folder), folder / "report")
     assert run.summary["answer"] == contents.answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from wandb_server import serve
 import playbook
 from playbook import training_app
 from playbook.loggers import wandb as wandb_logger
+from playbook.report.wandb_address import wandb_address
+from playbook.study.load import load_record
 
 LRS = "lr=0.01,0.1"
 SHORT = ("model.width=8", "max_steps=10", "eval_every=5", "trainer.num_threads=1", "trainer.device=cpu")
@@ -97,6 +100,10 @@ def test_every_trial_is_a_run_of_the_studys_group(door: Door, studies: Path) -> 
         assert mirror.run.run_group == "s"
         assert mirror.run.run_id == json.loads((run.path / "wandb.json").read_text())["id"]
         recorded = {key: value for key, value in mirror.config.items() if key != "_wandb"}
+        number = int(mirror.run.display_name.removeprefix("trial_"))
+        assert recorded.pop("study") == {"name": "s", "arm": "all", "trial": number}
+        assert recorded.pop("options")["model"] == "mlp"
+        assert recorded["optimizer"].pop("one_minus_momentum") == pytest.approx(0.1)
         assert recorded == json.loads(json.dumps(run.config.plain()))
         assert list(mirror.series("train/loss")) == run.steps["step"].to_list()
         errors = run.evals.filter(metric="val/error")
@@ -104,6 +111,7 @@ def test_every_trial_is_a_run_of_the_studys_group(door: Door, studies: Path) -> 
         assert (mirror.exit_code, mirror.summary["status"]) == (0, run.result.status)
     assert sorted(mirror.summary["status"] for mirror in mirrored) == ["complete", "complete", "infeasible"]
     assert len({mirror.run.run_id for mirror in mirrored}) == 3
+    assert wandb_address(load_record(studies / "s")) == "offline; wandb sync outputs/studies/s/wandb/offline-run-*"
 
 
 def test_finished_trials_are_not_mirrored_twice(door: Door, studies: Path) -> None:
@@ -215,6 +223,8 @@ def test_a_server_that_answers_has_every_trial(door: Door, studies: Path, monkey
         errors = run.evals.filter(metric="val/error")
         assert online.series("val/error") == dict(errors.select("step", "value").iter_rows())
     assert list(studies.glob("s/wandb/offline-run-*")) == []
+    address = wandb_address(load_record(studies / "s"))
+    assert re.fullmatch(r"http://127.0.0.1\S*/me/\S+/groups/s/workspace", address)
 
 
 def test_a_table_that_cannot_be_shown_costs_the_run_nothing_else(

@@ -24,7 +24,17 @@ import polars as pl
 import wandb
 
 from playbook.loggers.base import RunLogger
-from playbook.run_files import PREDICTIONS, WANDB_ID, Result, StepRows, read_table, replace_file
+from playbook.loggers.wandb_content import (
+    STEP_NAMES,
+    Row,
+    ThinnedSteps,
+    classes_table,
+    facts,
+    is_of_a_class,
+    predictions_table,
+    tags,
+)
+from playbook.run_files import WANDB_ID, Result, StepRows, replace_file
 
 if TYPE_CHECKING:
     from pytorch_lightning import loggers as lightning_loggers
@@ -34,7 +44,11 @@ STEP = "trainer/global_step"
 
 
 class WandbLogger(RunLogger):
-    """One W&B run a trial, with the metric names and the steps of its files."""
+    """One W&B run a trial, with the metric names and the steps of its files.
+
+    `options` are those of the config groups (`{"optimizer": "adam"}`), and `study` says whose trial it is (`{"name":
+    …, "arm": …, "trial": …}`): whoever composes the trial fills them in.
+    """
 
     def __init__(
         self,
@@ -42,17 +56,24 @@ class WandbLogger(RunLogger):
         entity: str | None = None,
         tags: list[str] | None = None,
         group: str | None = None,
+        job_type: str = "trial",
         dir: str | None = None,  # W&B's own word
         mode: Literal["auto", "online", "offline"] = "auto",
+        options: dict[str, str] | None = None,
+        study: dict[str, Any] | None = None,
     ) -> None:
         self._project = project
         self._entity = entity
         self._tags = tags or []
         self._group = group
+        self._job_type = job_type
         self._dir = dir
         self._mode = mode
+        self._options = options or {}
+        self._study = study or {}
         self._run: Any = None
         self._run_dir = Path()
+        self._steps = ThinnedSteps(0)
 
     @property
     def lightning_logger(self) -> lightning_loggers.Logger | None:  # type: ignore[override]
@@ -70,17 +91,20 @@ class WandbLogger(RunLogger):
         arguments: dict[str, Any] = {
             "project": self._project,
             "entity": self._entity,
-            "tags": self._tags,
+            "tags": tags(self._tags, self._options, self._study),
             "group": self._group,
+            "job_type": self._job_type,
             "dir": str(folder),
             "name": Path(run_dir).name,
             "id": _known_id(Path(run_dir)) or secrets.token_hex(4),
             "resume": "allow",
-            "config": dict(config),
+            "config": facts(config, self._options, self._study),
             "reinit": "create_new",  # trials in one process do not log into each other's runs
         }
         self._run = _init(arguments, folder, self._mode)
-        replace_file(Path(run_dir) / WANDB_ID, json.dumps({"id": arguments["id"]}) + "\n")
+        self._steps = ThinnedSteps(config["warmup_steps"] + config["max_steps"])
+        url = None if self._run.offline or self._run.disabled else self._run.url
+        replace_file(Path(run_dir) / WANDB_ID, json.dumps({"id": arguments["id"], "url": url}) + "\n")
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
         objective = config["objective"]
@@ -94,33 +118,34 @@ class WandbLogger(RunLogger):
         return self._run.url if not self._run.offline else f"offline; wandb sync {Path(self._run.dir).parent}"
 
     def log_steps(self, rows: StepRows) -> None:
-        # W&B turns every number into JSON; Python's own floats are what it does that with fastest.
-        columns = rows.loss.tolist(), rows.grad_norm.tolist(), rows.lr, rows.clipped.tolist()
-        seconds = rows.data_seconds, rows.step_seconds
-        names = ("train/loss", "grad_norm", "lr", "clipped", "data_seconds", "step_seconds")
-        for index, row in enumerate(zip(*columns, *seconds, strict=True)):
-            self._run.log({STEP: rows.first_step + index, **dict(zip(names, row, strict=True))})
+        self._send_steps(self._steps.add(rows))
         norms = rows.grad_norm[np.isfinite(rows.grad_norm)]
         if len(norms):
             histogram = wandb.Histogram(np_histogram=np.histogram(norms, bins=32))
             self._run.log({STEP: rows.first_step + len(rows) - 1, "grad_norm_histogram": histogram})
 
+    def _send_steps(self, rows: list[Row]) -> None:
+        for step, values in rows:
+            self._run.log({STEP: step, **dict(zip(STEP_NAMES, values, strict=True))})
+
     def log_evaluation(self, step: int, metrics: Mapping[str, float], predictions: list[tuple[Any, ...]]) -> None:
-        self._run.log({STEP: step, **metrics})
+        self._run.log({STEP: step, **{name: value for name, value in metrics.items() if not is_of_a_class(name)}})
 
     def close(self, result: Result | None) -> None:
         if self._run is None:
             return
-        run, self._run = self._run, None
+        try:
+            self._send_steps(self._steps.rest())
+        finally:
+            run, self._run = self._run, None
+            self._finish(run, result)
+
+    def _finish(self, run: Any, result: Result | None) -> None:
         try:
             if result is not None:
                 run.summary.update({name: getattr(result, name) for name in _SUMMARY})
-                # From the file: the last evaluation may have been in another process.
-                predictions = read_table(self._run_dir, PREDICTIONS)
-                last = predictions.filter(pl.col("step") == pl.col("step").max())
-                if last.height:
-                    table = wandb.Table(columns=[*last.columns], data=[list(row) for row in last.rows()])
-                    run.log({STEP: last["step"][0], "predictions": table})
+                _log_table(run, "predictions", predictions_table(self._run_dir))
+                _log_table(run, "classes", classes_table(self._run_dir, result.best_step))
         finally:
             # A run that is not finished here would be "finished" by whatever ends the process, even a crash.
             run.finish(exit_code=0 if result is not None else 1)
@@ -130,6 +155,8 @@ _SUMMARY = (
     "status",
     "reason",
     "objective",
+    "objective_se",
+    "n_examples",
     "best_step",
     "final_objective",
     "chance",
@@ -137,6 +164,12 @@ _SUMMARY = (
     "steps",
     "seconds",
 )
+
+
+def _log_table(run: Any, name: str, table: pl.DataFrame) -> None:
+    if table.height:
+        shown = wandb.Table(columns=[*table.columns], data=[list(row) for row in table.rows()])
+        run.log({STEP: table["step"].max(), name: shown})
 
 
 def settings() -> wandb.Settings:

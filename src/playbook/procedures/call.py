@@ -147,7 +147,10 @@ class Call(Generic[Given]):
         """
         design = {"name": self._study_name(part), "goal": goal, **study}
         self.console.print(f"{part}: {goal}", highlight=False)
-        ran = run_study(*self.words, *words, study=design, quiet=True, report=False, progress=not self.console.quiet)
+        of_logger = [f"logger.job_type={self.procedure}"] if "job_type" in self.config.logger.arguments else []
+        ran = run_study(
+            *self.words, *words, *of_logger, study=design, quiet=True, report=False, progress=not self.console.quiet
+        )
         self._studies.append(ran.path)
         return ran
 

@@ -15,34 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from playbook.analysis.rules.best import best
-from playbook.config import read_config
 from playbook.errors import one_line
 from playbook.report.content import Contents
 from playbook.report.freshness import CHARTS, written
-from playbook.run_files import CONFIG, WANDB_ID, replace_file
+from playbook.report.wandb_address import logger_of_trials
+from playbook.run_files import WANDB_ID, replace_file
 from playbook.study.load import StudyRecord
 
-JOB_TYPE = "study_report"
+JOB_TYPE = "report"
 
 
 def mirror(study: StudyRecord, contents: Contents, page: Path) -> None:
     """Show the report in W&B, if trials of the study are there. `page` and its SVG files have been written."""
     try:
-        if (logger := _logger_of_trials(study)) is not None:
+        if (logger := logger_of_trials(study)) is not None:
             _send(study, logger, contents, page)
     except Exception as error:  # nothing that happens to a mirror is the report's
         said = one_line(error) or type(error).__name__
         print(f"warning: W&B does not show this report ({said}); the files are complete", file=sys.stderr)
-
-
-def _logger_of_trials(study: StudyRecord) -> Mapping[str, Any] | None:
-    """The config of W&B in the last trial that was mirrored there."""
-    for each in reversed(study.outcomes):
-        folder = study.path / each.trial.folder
-        if (folder / WANDB_ID).exists():
-            block = read_config(folder / CONFIG).get("logger")
-            return block if isinstance(block, Mapping) and "project" in block else None
-    return None
 
 
 def _send(study: StudyRecord, logger: Mapping[str, Any], contents: Contents, page: Path) -> None:

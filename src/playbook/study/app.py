@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from playbook.config import flatten
-from playbook.study.design import Design
+from playbook.study.design import Design, Trial
 
 
 class App:
@@ -80,8 +80,8 @@ class App:
         """
         return []
 
-    def recording_overrides(self, plain: Mapping[str, Any], folder: Path) -> list[str]:
-        """Overrides that say where the trials of this study record themselves, and no more."""
+    def recording_overrides(self, plain: Mapping[str, Any], folder: Path, trial: Trial) -> list[str]:
+        """Overrides that say where a trial of the study in `folder` records itself, and whose it is, and no more."""
         return []
 
     def on_end(self, folder: Path, console: Console) -> None:

@@ -270,7 +270,7 @@ class StudySession:
 
     def overrides(self, trial: Trial) -> list[str]:
         """What the trial is composed from, with where it records itself."""
-        recording = self._app.recording_overrides(self.config(trial), self.folder)
+        recording = self._app.recording_overrides(self.config(trial), self.folder, trial)
         return [*trial_overrides(self._design, trial.settings), *recording]
 
     def run(self, launch: Launch, *, progress: bool = True) -> None:
