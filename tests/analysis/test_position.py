@@ -34,6 +34,18 @@ def test_outside_the_range_is_at_its_end_and_what_is_no_number_nowhere():
     assert np.isnan(positions(pl.Series([None, 0.5]), RANGES[2])).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("dimension", RANGES, ids=str)
+def test_many_values_lie_where_each_does(dimension):
+    values = [0.1, 1, 3.0, 0.0, -5.0, 0.75, 1e9, 7.5]
+    alone = [min(max(dimension.position(value), 0), 1) for value in values]
+    assert positions(pl.Series(values, strict=False), dimension) == pytest.approx(alone)
+    mixed = pl.Series([*values, None, True, "auto"], dtype=pl.Object)
+    found = positions(mixed, dimension)
+    assert found[:-3] == pytest.approx(alone)
+    assert np.isnan(found[-3:]).all()
+    assert np.isnan(positions(pl.Series([None, np.nan, np.inf], dtype=pl.Float64), dimension)).all()
+
+
 def test_what_has_an_order():
     assert all(each.is_ordered for each in RANGES)
     assert not any(each.is_ordered for each in (Choice(("a", "b")), Choice((1,)), Choice((True, False)), Int(3, 3)))

@@ -106,6 +106,38 @@ def test_the_best_of_repeated_settings_is_the_best_on_average(tmp_path):
     assert (entry.best_trial, entry.objective) == (2, 0.2)
 
 
+def reported(folder: Path, **best) -> None:
+    """The finding `best`, as the report writes it."""
+    (folder / "report").mkdir(exist_ok=True)
+    found = [{"code": "few_trials", "evidence": {}}, {"code": "best", "evidence": best}]
+    (folder / "report" / "findings.json").write_text(json.dumps(found))
+
+
+BEST = {"trial": 1, "expected": 0.12, "interval": [0.09, 0.15], "set": [1, 0]}
+
+
+def test_the_best_comes_with_what_it_would_be_again_and_what_is_as_good(studies, tmp_path):
+    reported(studies / "first", **BEST)
+    (entry,) = [each for each in read_registry(studies).entries if each.name == "first"]
+    assert (entry.expected, entry.low, entry.high, entry.alike) == (0.12, 0.09, 0.15, 1)
+    said = "rained again about 0.12 (0.09 to 0.15, 95 %); 1 other cannot be told from it"
+    assert said in rendered(studies, 100)
+    assert said in registry_page(read_registry(studies), tmp_path)
+
+
+@pytest.mark.parametrize("change", ["another best", "noise unknown", "older", "broken"])
+def test_nothing_is_said_of_the_best_by_a_report_that_does_not_know(studies, change):
+    folder = studies / "first"
+    reported(folder, **BEST | {"another best": {"trial": 0}, "noise unknown": {"expected": None}}.get(change, {}))
+    if change == "older":
+        os.utime(folder / "report" / "findings.json", ns=(0, (folder / "trials.csv").stat().st_mtime_ns - 1))
+    if change == "broken":
+        (folder / "report" / "findings.json").write_text('[{"code": 1')
+    registry = read_registry(studies)
+    assert registry.troubles == ()
+    assert [each.expected for each in registry.entries] == [None] * 3
+
+
 def break_yaml(folder: Path) -> None:
     (folder / "study.yaml").write_text("name: [")
 

@@ -53,7 +53,8 @@ def surface(places: Values, values: Values, counts: Values, noise: float | None 
     repeat, where it is known. None where there are too few settings, all are equal, or they are monstrous.
     """
     count = len(values)
-    spread = float(np.ptp(values)) if count else 0.0
+    with np.errstate(over="ignore"):
+        spread = float(np.ptp(values)) if count else 0.0
     if count < FEWEST or not TINIEST < spread < HUGE:
         return None
     scaled, known = (values - values.min()) / spread, None if noise is None else noise / spread

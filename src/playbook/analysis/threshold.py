@@ -68,9 +68,10 @@ def threshold(trials: pl.DataFrame, failed: pl.Series, key: str, dimension: Dime
     num_inside = count - below if side == "above" else below
     inside = num_bad - bad_below[below] if side == "above" else bad_below[below]
     in_place = inside + (count - num_inside) - (num_bad - inside)
-    chances = hypergeom.sf(inside - 1, count, num_bad, num_inside)
-    cut = int(np.lexsort((chances, -in_place))[0])
-    n, k, p = int(num_inside[cut]), int(inside[cut]), min(float(chances[cut]) * len(below), 1.0)
+    most = np.flatnonzero(in_place == in_place.max())
+    chances = hypergeom.sf(inside[most] - 1, count, num_bad, num_inside[most])
+    cut = int(most[np.argmin(chances)])
+    n, k, p = int(num_inside[cut]), int(inside[cut]), min(float(chances.min()) * len(below), 1.0)
     ends = dimension.to_scale(float(distinct[cut])), dimension.to_scale(float(distinct[cut + 1]))
     value = dimension.from_scale(sum(ends) / 2)
     return Cut(key, side, value, k, n, num_bad - k, count - n, p)

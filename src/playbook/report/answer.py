@@ -73,9 +73,11 @@ def _nothing_worked(trials: pl.DataFrame) -> str:
 
 
 def _ahead(tables: Tables, arms: Sequence[Arm], winner: Mapping[str, Any], found: Best) -> str:
-    tied = [each.arm for each in arms if each.best == arms[0].best]
+    tied = [each.arm for each in arms if each.best == found.value]
     value = f"{tables.objective.metric} {brief(found.value)}{_of(tables, winner, found)}{_with(tables, winner)}"
     lead = f"{', '.join(tied[:-1])} and {tied[-1]} tie" if len(tied) > 1 else f"{arms[0].arm} comes out ahead"
+    if arms[0].arm not in tied:  # better over the points that they share, where the best trial is a lucky one
+        return f"{arms[0].arm} comes out ahead, though the best trial is of {tied[0]}: {value}{_again(found)}."
     return f"{lead}: {value}{_again(found)}."
 
 

@@ -15,7 +15,7 @@ from playbook.errors import InputError
 from playbook.run_files import replace_file
 from playbook.study.registry import Entry, Registry, read_registry
 from playbook.study.study_files import STUDY, TRIALS
-from playbook.text import number
+from playbook.text import count, number
 
 TEMPLATE = Path(__file__).parent / "page" / "registry.html"
 
@@ -51,6 +51,8 @@ def registry_listing(registry: Registry) -> Group:
         about = Text(entry.name, style="bold").append(f"\n{entry.goal}" if entry.goal else "", style="not bold")
         best = number(entry.objective) + ("" if entry.objective is None else f"\n{entry.metric}")
         lines.append(_row(about, Text("\n".join(_counts(entry))), Text(best), entry.created[:10]))
+        if again := _again(entry):
+            lines.append(Text(f"{again[0].upper()}{again[1:]}", style="dim", overflow="fold"))
         if entry.verdict:
             lines.append(Text(entry.verdict.partition(". ")[0], overflow="fold"))  # the page has the rest
         if entry.adopted is not None:
@@ -80,6 +82,7 @@ def registry_page(registry: Registry, out_dir: Path) -> str:
         troubles=registry.troubles,
         about=_about,
         judged_by=_judged_by,
+        again=_again,
         links=lambda entry: [(_link(path, out_dir), text) for path, text in _files(entry) if path is not None],
         number=number,
     )
@@ -101,6 +104,14 @@ def _judged_by(entry: Entry) -> str:
     if entry.best_trial is None:
         return f"no complete trial; judged by {entry.metric}"
     return f"{'lowest' if entry.mode == 'min' else 'highest'} {entry.metric}, trial {entry.best_trial}"
+
+
+def _again(entry: Entry) -> str:
+    """What the best would have if it were trained again, and how many cannot be told from it; empty where unknown."""
+    if entry.expected is None or entry.low is None or entry.high is None or entry.alike is None:
+        return ""
+    again = f"trained again about {number(entry.expected)} ({number(entry.low)} to {number(entry.high)}, 95 %)"
+    return f"{again}; {count(entry.alike, 'other')} cannot be told from it" if entry.alike else again
 
 
 def _counts(entry: Entry) -> list[str]:

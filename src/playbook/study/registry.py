@@ -5,6 +5,7 @@ The studies' own files are read each time, so that the registry cannot be out of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from playbook.study.study_files import STUDY, TRIAL_COLUMNS, TRIALS, VERDICT, St
 NOTES = "notes.md"
 """What a user writes about a study, in its folder."""
 REPORT = Path("report") / "index.html"
+FINDINGS = Path("report") / "findings.json"
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,10 @@ class Entry:
 
     `path`, `config` (of the best trial) and `report` are paths as they were given, None where there is no such file.
     `command` runs the best trial again (of the best setting that nearest to its mean, where settings are repeated), and
-    `objective` is its value of `metric`. Of a study that a procedure ran, `verdict` is what that concluded and
-    `command` the procedure's; `adopted` are the overrides that were launched, where it said so (B1).
+    `objective` is its value of `metric`. Where the report of these trials is there, `expected` is what the best would
+    have if it were trained again, with 95 % from `low` to `high`, and `alike` the number of other settings that cannot
+    be told from it: all None where the noise is unknown. Of a study that a procedure ran, `verdict` is what that
+    concluded and `command` the procedure's; `adopted` are the overrides that were launched, where it said so (B1).
     """
 
     name: str
@@ -54,6 +58,10 @@ class Entry:
     report: str | None
     verdict: str | None = None
     adopted: str | None = None
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    alike: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,8 @@ def _entry(folder: Path) -> Entry:
     config = None if number is None else folder / folder_name(number) / CONFIG
     concluded = _verdict(folder)
     report = Path(concluded.page) if concluded else folder / REPORT
+    answer = None if number is None else _answer(folder, number)
+    low, high = answer.interval if answer else (None, None)
     return Entry(
         name=str(design.name),
         goal=str(design.goal),
@@ -126,6 +136,10 @@ def _entry(folder: Path) -> Entry:
         report=str(report) if report.exists() else None,
         verdict=concluded.answer if concluded else None,
         adopted=" ".join(concluded.adopted) if concluded and concluded.adopted is not None else None,
+        expected=answer.expected if answer else None,
+        low=low,
+        high=high,
+        alike=len(answer.set) - 1 if answer else None,
     )
 
 
@@ -171,6 +185,28 @@ def _verdict(folder: Path) -> _Verdict | None:
         return _Verdict.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         raise InputError(f"{path}: not what a procedure has written; the procedure writes it again") from None
+
+
+class _Answer(BaseModel):
+    """The evidence of the finding `best`, where the noise is known."""
+
+    trial: int
+    expected: float
+    interval: tuple[float, float]
+    set: list[int]
+
+
+def _answer(folder: Path, best: int) -> _Answer | None:
+    """What the report says of the best trial; None where it was made of other trials, or says that it cannot tell."""
+    path, table = folder / FINDINGS, folder / TRIALS
+    if not (path.is_file() and table.is_file()) or path.stat().st_mtime_ns < table.stat().st_mtime_ns:
+        return None
+    try:
+        said = [each["evidence"] for each in json.loads(path.read_bytes()) if each["code"] == "best"]
+        found = [_Answer.model_validate(evidence) for evidence in said]
+    except (OSError, ValueError, TypeError, KeyError):  # the page is made again when it is asked for
+        return None
+    return next((answer for answer in found if answer.trial == best), None)
 
 
 def _code(environment: Mapping[str, Any]) -> str:

@@ -57,6 +57,7 @@ def test_a_study_is_as_sure_however_often_its_settings_are_repeated(rule):
     assert "72" not in there.message
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("by_maximum", [False, True])
 def test_any_study_has_findings_that_can_be_written(name, by_maximum):
@@ -86,6 +87,12 @@ def test_problems_come_first_and_every_change_can_be_typed():
     OverridesParser.create().parse_overrides(
         [sweep_override(key, to) if isinstance(to, Dimension) else as_override(key, to) for key, to in changes]
     )
+
+
+def test_of_what_is_for_information_the_answer_comes_first():
+    said = [each.code for each in find_all(a_faulty_study()) if each.severity == "info"]
+    assert said[:2] == ["best", "arms"]
+    assert len(said) > 2
 
 
 def test_ten_thousand_trials():

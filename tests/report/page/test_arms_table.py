@@ -38,6 +38,14 @@ def test_a_row_says_what_the_finding_says():
     assert other[3] == ("4", "1", "0.78", "0.79", "0.7 to 0.8", "4%", "cannot tell")
 
 
+def test_the_sensitivity_to_the_learning_rate_stands_beside_the_arms():
+    rows = [{"arm": f"arm{place}", "best": 0.7, "trial": place, "verdict": "cannot tell"} for place in range(2)]
+    lost = Finding("lr_sensitivity", "info", "G2", "", arm="arm1", parameter="x", evidence={"of_start": 0.123})
+    table = arms_table(tables(2), [Finding("arms", "info", "B3", "", evidence={"arms": rows}), lost])
+    place = [title for title, _ in table.head].index("lr sensitivity")
+    assert {row[0]: row[3][place] for row in table.rows} == {"arm0": "–", "arm1": "12%"}
+
+
 def test_of_many_arms_the_best_are_in_sight_and_the_others_at_hand():
     many = tables(30)
     table = arms_table(many, arms.find(many))

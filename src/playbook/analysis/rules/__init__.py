@@ -34,6 +34,8 @@ from playbook.analysis.tables import Tables
 SEVERITIES = ("problem", "advice", "info")
 
 RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
+    best.find,
+    arms.find,
     crashed.find,
     boundary.find,
     stability_edge.find,
@@ -48,15 +50,14 @@ RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
     periodic.find,
     clipping.find,
     input_bound.find,
-    best.find,
     unequal_steps.find,
-    arms.find,
     importance.find,
     insensitive.find,
     lr_sensitivity.find,
     refine.find,
 )
-"""In the order in which one reads a study: the space, what failed, how many trials, the curves, what was learned."""
+"""In the order in which one reads a study: the answer, the space, what failed, how many trials, the curves, what was
+learned."""
 
 
 def find_all(tables: Tables) -> list[Finding]:

@@ -1,20 +1,21 @@
 """Which arm is best, and whether that is more than luck (B3, B9, B11).
 
-Each arm is compared with the one of the best trial (`arm_differences`). What is called worse is farther than any two of
-as many equal arms would be (Tukey 1953), so that with any number of equal arms 95 % of the studies call none of them
-better; and what is called equal is nearer than a margin, the noise of one trial.
+Each arm is compared with the one of the best trial (`arm_differences`), or, where that was luck, with the one that is
+told to be better. What is called worse is farther than any two of as many equal arms would be (Tukey 1953), so that
+with any number of equal arms 95 % of the studies call none of them better; and what is called equal is nearer than a
+margin, the noise of one trial.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
-from playbook.analysis.arm_differences import Difference, difference
+from playbook.analysis.arm_differences import Difference, difference, is_best_by_luck
 from playbook.analysis.finding import Finding
 from playbook.analysis.multiple import all_pairs
 from playbook.analysis.noise_of_trials import is_relative, noise_of
@@ -27,6 +28,8 @@ from playbook.analysis.tables import Tables, computed_once
 from playbook.text import brief, listed
 
 Verdict = Literal["better", "worse", "equal", "cannot tell"]
+Row = dict[str, Any]
+"""Of `summary`."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,11 @@ def summary(tables: Tables) -> pl.DataFrame:
 
 @computed_once
 def compared(tables: Tables, limits: Thresholds = Thresholds()) -> tuple[Arm, ...]:
-    """The arms, the best first. Empty where there are no two arms or nothing is feasible."""
+    """The arms, the best first; the others by their best trial. Empty where there are no two or nothing is feasible."""
     rows = list(summary(tables).iter_rows(named=True))
     if len(rows) < 2 or rows[0]["best"] is None:
         return ()
+    rows = _leader_first(tables, rows)
     first, *rest = rows
     apart = {row["arm"]: difference(tables, first["arm"], row["arm"]) for row in rest if row["best"] is not None}
     verdicts: list[Verdict] = [_verdict(tables, first, row, apart.get(row["arm"]), len(rows), limits) for row in rest]
@@ -126,10 +130,31 @@ def compared(tables: Tables, limits: Thresholds = Thresholds()) -> tuple[Arm, ..
     return tuple(found)
 
 
+def _leader_first(tables: Tables, rows: list[Row]) -> list[Row]:
+    """The arms, best trial first, but for the one that is most ahead of the first over the points that they share.
+
+    Only where the first one's best trial is ahead of its pair by no more than the luck of a pair. And not where the
+    objective counts examples, a few of which may decide.
+    """
+    if noise_of(tables).least > 0 or is_level(tables):
+        return rows
+    first, ahead = rows[0]["arm"], {}
+    for row in rows[1:]:
+        found = None if row["best"] is None else difference(tables, first, row["arm"])
+        if found is None or found.method != "pairs" or not is_best_by_luck(tables, first, row["arm"], found):
+            continue
+        if -found.by > all_pairs(len(rows), found.degrees) * found.se:
+            ahead[row["arm"]] = found.by / found.se
+    if not ahead:
+        return rows
+    leader = min(ahead, key=ahead.__getitem__)
+    return sorted(rows, key=lambda row: row["arm"] != leader)
+
+
 def _verdict(
     tables: Tables,
-    first: dict[str, object],
-    row: dict[str, object],
+    first: Row,
+    row: Row,
     apart: Difference | None,
     arms: int,
     limits: Thresholds,
@@ -141,9 +166,10 @@ def _verdict(
     if apart is None or is_level(tables):
         return "cannot tell"
     bound = all_pairs(arms, apart.degrees) * apart.se
-    lead = (trained_settings(tables, str(row["arm"]))[0].loss) - trained_settings(tables, str(first["arm"]))[0].loss
-    counts = lead >= noise.least * (1 - 1e-9) and (is_relative(tables) or apart.by >= noise.least * (1 - 1e-9))
-    if apart.by > bound and counts:
+    lead = trained_settings(tables, row["arm"])[0].loss - trained_settings(tables, first["arm"])[0].loss
+    least = noise.least * (1 - 1e-9)
+    few = least > 0 and (lead < least or (apart.by < least and not is_relative(tables)))
+    if apart.by > bound and not few:
         return "worse"
     margin = noise.relative if noise.relative is not None else noise.of_one
     if margin is not None and abs(apart.by) + bound <= limits.margin * margin:
@@ -151,11 +177,11 @@ def _verdict(
     return "cannot tell"
 
 
-def _never_trains(first: dict[str, object], row: dict[str, object], arms: int, limits: Thresholds) -> bool:
+def _never_trains(first: Row, row: Row, arms: int, limits: Thresholds) -> bool:
     """Whether it is no chance that nothing of this arm trained (Fisher's exact test, times the arms)."""
     from scipy.stats import fisher_exact
 
-    trials, failed, others = int(str(row["trials"])), int(str(first["infeasible"])), int(str(first["trials"]))
+    trials, failed, others = row["trials"], first["infeasible"], first["trials"]
     if trials < limits.fewest:
         return False
     return float(fisher_exact([[trials, 0], [failed, others - failed]], "greater").pvalue) * (arms - 1) <= 0.05
@@ -209,25 +235,27 @@ def find(tables: Tables, limits: Thresholds = Thresholds()) -> list[Finding]:
 
 def _sentences(tables: Tables, found: tuple[Arm, ...], margin: float | None) -> list[str]:
     first, metric = found[0], tables.objective.metric
-    assert first.best is not None
+    values = [each.best for each in found if each.best is not None]
+    best_value = min(values, key=lambda value: value * tables.sign)
+    tied = [each.arm for each in found if each.best == best_value]
     named = {
         verdict: [each.arm for each in found[1:] if each.verdict == verdict]
         for verdict in ("worse", "equal", "cannot tell")
     }
-    value = f"{metric} {brief(first.best)}{' on average over its repeats' * is_repeated(tables)}"
-    said = [f"The best {'setting' if is_repeated(tables) else 'trial'} is of {first.arm} ({value})."]
-    tied = [each.arm for each in found if each.best == first.best]
+    value = f"{metric} {brief(best_value)}{' on average over its repeats' * is_repeated(tables)}"
+    said = [f"The best {'setting' if is_repeated(tables) else 'trial'} is of {tied[0]} ({value})."]
     if len(tied) > 1:
         said = [f"{listed(tied)} tie for the best ({value})."]
     if named["worse"]:
-        said.append(f"{first.arm} is better than {listed(named['worse'])} beyond what luck explains.")
+        over_all = "" if first.arm in tied else ", over all the points that they share,"
+        said.append(f"{first.arm} is better{over_all} than {listed(named['worse'])} beyond what luck explains.")
     if named["equal"] and margin is not None:
         said.append(
-            f"{listed(named['equal'])} {_are(named['equal'])} equal to it, to within {brief(margin)}, the noise of one"
-            " trial."
+            f"{listed(named['equal'])} {_are(named['equal'])} equal to {first.arm}, to within {brief(margin)},"
+            " the noise of one trial."
         )
     if named["cannot tell"]:
-        said.append(f"{listed(named['cannot tell'])} cannot be told from it.")
+        said.append(f"{listed(named['cannot tell'])} cannot be told from {first.arm}.")
     for each in found[1:]:
         if each.ahead_until is not None:
             said.append(f"The curves of the best of n cross: with up to {each.ahead_until} trials {each.arm} is ahead.")

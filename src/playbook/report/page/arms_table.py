@@ -21,9 +21,10 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "expected": ("expected", "what its best setting would reach if it were trained again"),
     "interval": ("interval", "of the expected value"),
     "p_best": ("P(best)", "the probability that the arm is the best"),
+    "of_start": ("lr sensitivity", "of what training gained, lost on average where lr is up to 30 times off"),
     "verdict": ("verdict", "against the best arm; its own is better where all others are worse"),
 }
-"""Of the evidence of the finding `arms`: the head of each column, and what it means."""
+"""Of the evidence of `arms`, and of `lr_sensitivity` of each: the head of each column, and what it means."""
 
 
 Row = tuple[str, str, int | None, tuple[str, ...]]
@@ -43,8 +44,13 @@ def arms_table(tables: Tables, findings: Sequence[Finding]) -> ArmsTable | None:
     rows = next((finding.evidence.get("arms") for finding in findings if finding.code == "arms"), None)
     if not rows:
         return None
+    lost = {each.arm: each.evidence.get("of_start") for each in findings if each.code == "lr_sensitivity"}
     counted = {row["arm"]: counts(tables, row["arm"]) for row in rows}
-    rows = [row | {"trials": counted[row["arm"]].tried, "infeasible": counted[row["arm"]].failed} for row in rows]
+    of_others = {
+        arm: {"trials": each.tried, "infeasible": each.failed, "of_start": lost.get(arm)}
+        for arm, each in counted.items()
+    }
+    rows = [row | of_others[row["arm"]] for row in rows]
     keys = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     place = {arm: place for place, arm in enumerate(best_first(tables))}
     colour = colours(tables)
@@ -61,4 +67,4 @@ def _cell(key: str, value: Any) -> str:
     if key == "interval":
         low, high = value
         return f"{brief(low)} to {brief(high)}" if low is not None and high is not None else "–"
-    return f"{value:.0%}" if key == "p_best" else brief(value)
+    return f"{value:.0%}" if key in ("p_best", "of_start") else brief(value)
