@@ -41,6 +41,7 @@ MAY_IMPORT = {
     },
     "training_app": {"errors", "config", "trial_config", "loggers", "training", "study", "report"},
     "studies": {"composition", "trial_config", "cli", "study", "analysis", "training"},
+    "bayesian": {"errors", "randomness", "text", "run_files", "config", "study", "analysis"},
     "procedures": {
         *("errors", "validation", "text", "run_files", "examples", "config", "composition", "trial_config"),
         *("study", "analysis", "report", "studies", "cli"),

@@ -19,7 +19,11 @@ from playbook.config import Config, flatten, load_config
 from playbook.errors import InputError
 from playbook.validation import show
 
-SWEEPER = "hydra_plugins.quasi_random_sweeper.quasi_random_sweeper.QuasiRandomSweeper"
+SWEEPERS = (
+    "hydra_plugins.quasi_random_sweeper.quasi_random_sweeper.QuasiRandomSweeper",
+    "hydra_plugins.bayesian_sweeper.bayesian_sweeper.BayesianSweeper",
+)
+"""Those that run studies."""
 
 SHOWN_GROUPS = ("experiment", "task", "data", "model", "optimizer", "schedule")
 """Those whose options a run is grouped by where it is shown."""
@@ -56,7 +60,7 @@ def in_a_study() -> bool:
 
 
 def _in_a_study(hydra: Any) -> bool:
-    return hydra.mode == RunMode.MULTIRUN and hydra.sweeper.get("_target_") == SWEEPER
+    return hydra.mode == RunMode.MULTIRUN and hydra.sweeper.get("_target_") in SWEEPERS
 
 
 def _config(cfg: DictConfig, hydra: DictConfig, folder: Path | None) -> Config:

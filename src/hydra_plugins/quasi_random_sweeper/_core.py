@@ -35,7 +35,7 @@ from playbook.study.conditions_at import conditions_at
 from playbook.study.config import CommandLine, StudyConfig, read_study_config
 from playbook.study.design import Objective, Trial
 from playbook.study.overrides import as_override, dimension_of
-from playbook.study.session import Program, StudySession, open_study
+from playbook.study.session import Program, Proposer, StudySession, open_study
 from playbook.study.space import Choice, Dimension, Value
 from playbook.validation import show
 
@@ -117,6 +117,7 @@ class StudySweep:
             settings = _settings(self._composer.compose(overrides))
             where = conditions_at(self._composer.config_dirs(), str(settings.get("study", "")))
             given = CommandLine(sweeps, _keys_of(overrides), settings, self._composer.options(), where)
+            num_workers = self._parallelism.of_trials(self._app.num_devices(self._composer.plain(overrides))).workers
             program = Program(
                 self._app,
                 self._composer,
@@ -125,13 +126,14 @@ class StudySweep:
                 called.command,
                 called.checkout,
                 self._study_key,
-                self._parallelism.of_trials(self._app.num_devices(self._composer.plain(overrides))).workers,
+                num_workers,
                 self._parallelism.cpus_per_trial,
                 self._parallelism.elsewhere,
             )
-            session = open_study(program, self._config, given, self._objective, overrides, console)
+            proposer = self._proposer(num_workers)
+            session = open_study(program, self._config, given, self._objective, overrides, console, proposer)
             self.folder = session.folder
-            if session.missing or self._config.dry_run:
+            if not session.is_whole or self._config.dry_run:
                 session.show_plan()
             if self._config.dry_run:
                 return None
@@ -162,6 +164,13 @@ class StudySweep:
             elif not of_the_study:
                 words.append(str(override.input_line))
         return words, sweeps
+
+    def _proposer(self, num_workers: int | None) -> Proposer | None:
+        """Who proposes the trials, of which so many run at once; None where the sequence has them all."""
+        for key in ("start", "parallel"):
+            if getattr(self._config, key) is not None:
+                raise InputError(f"study.{key}: quasi-random points wait for no others; add hydra/sweeper=bayesian")
+        return None
 
     def _launch(self, session: StudySession, trials: Sequence[Trial]) -> list[BaseException | None]:
         with open_dict(self._master.hydra):

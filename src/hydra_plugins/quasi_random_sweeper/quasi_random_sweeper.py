@@ -37,6 +37,8 @@ class StudyKeys:
     repeat: Any = None
     trials: Any = None
     roles: Any = None
+    start: Any = None
+    parallel: Any = None
     storage: Any = None
     dry_run: Any = None
     retries: Any = None

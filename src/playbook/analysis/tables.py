@@ -47,6 +47,7 @@ class Tables:
     clip_norm: float | None = None
     chance: float | None = None  # the objective of the best constant prediction, where it is known
     judged_by: Literal["best", "final"] = "best"  # which value of a trial's curve is its objective
+    adaptive: bool = False  # trials were chosen for what others showed: they do not fill the space, their order counts
     _computed: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -131,6 +132,7 @@ def tables_of(study: StudyRecord, metric: str | None = None) -> Tables:
         warmup_steps=warmup_steps if isinstance(warmup_steps, int) else 0,
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
         chance=_chance(study),
+        adaptive=design.bayesian is not None,
     )
     steps = {trial: study.steps(trial) for trial in best_trials(tables)}
     return replace(tables, steps={trial: table for trial, table in steps.items() if len(table)})

@@ -91,11 +91,18 @@ def contents_of(study: StudyRecord, out_dir: Path, objective: Objective | None =
     seconds = tuple(each.result.seconds for each in study.outcomes if each.result)
     notes = []
     ended = {each.trial.number for each in study.outcomes}
-    if left := [trial for trial in design.trials(study.file.n_trials) if trial.number not in ended]:
+    asked = [*design.trials(study.file.n_trials), *design.unknown_trials(study.file.n_trials)]
+    if left := [trial for trial in asked if trial.number not in ended]:
         hours = study.file.budget_hours
         budget = None if hours is None else Budget(hours, study.outcomes)
         used_up = budget and budget.used_up(left, study.file.n_trials, study.file.study_key)
         notes.append(f"{used_up or f'{len(left)} trials have not ended yet'}; this report is about the others.")
+    if design.bayesian is not None:
+        notes.append(
+            f"{design.bayesian.words()}: each trial was proposed from those before it. They crowd where these were"
+            " good, so nothing is said here of what takes points that fill the space: the best of n, what matters,"
+            " whether more would help."
+        )
     if judged_anew:
         notes.append(f"Judged after the fact by the {by} value of {objective.metric} ({objective.mode}imised).")
     return Contents(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from playbook.config import NOT_PART_OF_A_TRIAL
 from playbook.study.arm import Arm
+from playbook.study.bayesian import Bayesian
 from playbook.study.design import ONLY_ARM, Design, Role
 from playbook.study.space import Choice, Dimension, Float
 from playbook.text import listed
@@ -99,7 +100,7 @@ def arm_plans(design: Design, n_trials: int) -> list[ArmPlan]:
     """The arms of a study of `n_trials` trials; a list of trials has one, which searches nothing."""
     if design.listed_trials:
         return [ArmPlan(Arm(ONLY_ARM, {}, {}), n_trials, n_trials)]
-    trials = Counter(trial.arm for trial in design.trials(n_trials))
+    trials = Counter(trial.arm for trial in [*design.trials(n_trials), *design.unknown_trials(n_trials)])
     return [ArmPlan(arm, trials[arm.name], math.ceil(trials[arm.name] / len(arm.repeats))) for arm in design.arms]
 
 
@@ -128,6 +129,8 @@ def advice(design: Design, n_trials: int) -> list[Advice]:
     """What would make the answer stronger, in the order of the keys and then of the arms."""
     if design.listed_trials:
         return []
+    if design.bayesian is not None:  # how densely points lie is no longer for the design to say
+        return [*_about_exploration(design.bayesian), *_about_scales(design)]
     plans = arm_plans(design, n_trials)
     found = [*_about_scales(design), *_about_roles(design), *_about_repeats(design), *_about_fairness(plans)]
     found += _said_of_arms(plans, [(plan, each) for plan in plans for each in _about_arm(design, plan, len(plans))])
@@ -185,6 +188,16 @@ def _not_in_this_role(key: str, role: Role, dimension: Dimension) -> str | None:
             f" or compare: study.roles.{key}=scientific"
         )
     return None
+
+
+def _about_exploration(search: Bayesian) -> Iterator[Advice]:
+    """What is learned of a space from points that chase its best one is little (B12, E3)."""
+    if not search.told:
+        yield Advice(
+            "B12",
+            "explore with quasi-random points first, which say what matters and where the space ends; then go on from"
+            " that study with study.start=<its folder>",
+        )
 
 
 def _about_scales(design: Design) -> Iterator[Advice]:

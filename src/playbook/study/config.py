@@ -50,6 +50,8 @@ class StudyConfig(BaseModel):
     repeat: dict[str, Any] = {}
     trials: list[dict[str, Any]] = []
     roles: dict[str, Any] = {}
+    start: str | None = None
+    parallel: PositiveInt | None = None
     storage: str | None = None
     dry_run: bool = False
     retries: NonNegativeInt = 2

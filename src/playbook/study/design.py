@@ -30,6 +30,7 @@ from playbook.errors import InputError
 from playbook.randomness import fold_in
 from playbook.renamed import with_current_names
 from playbook.study.arm import Arm, product, values_of
+from playbook.study.bayesian import Bayesian
 from playbook.study.space import Choice, Dimension, Int, Value, dimension, identity
 from playbook.validation import show
 
@@ -41,6 +42,8 @@ TRIALS_AN_ARM = 16
 LARGEST_GRID = 10_000
 LARGEST_STUDY = 100_000
 """Trials: folders are numbered with five digits."""
+MOST_NAMED = 4
+"""Arms in a line that refuses them."""
 FIRST_KEYS = ("lr",)
 """Searched along the sequence's first dimensions, which are its most even ones: what nearly always matters most."""
 
@@ -117,7 +120,8 @@ class Design:
     `overrides` are those that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
     them and are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are
     fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space. `points` says
-    whether arms share coordinates; those of studies that began before they did are `per_arm`.
+    whether arms share coordinates; those of studies that began before they did are `per_arm`. Where a model proposes
+    the trials, `bayesian` has them.
     """
 
     name: str
@@ -134,6 +138,7 @@ class Design:
     overrides: tuple[str, ...] = ()
     fixed: Mapping[str, Value] = field(default_factory=dict)
     fixed_in: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    bayesian: Bayesian | None = None
 
     def __post_init__(self) -> None:
         _refuse_two_roles(self)
@@ -150,6 +155,8 @@ class Design:
                 "nothing is searched: sweep a key, such as lr=0.01,0.1 or 'lr=tag(log,interval(1e-4,1e-1))',"
                 " or choose a study, such as study=learning_rate"
             )
+        if self.bayesian is not None:
+            _refuse_no_one_space(self, self.bayesian)
 
     @property
     def _has_a_space(self) -> bool:
@@ -229,7 +236,7 @@ class Design:
         return self.size
 
     def trials(self, n_trials: int) -> list[Trial]:
-        """The first `n_trials` trials. A longer study begins with the shorter one.
+        """The first `n_trials` trials, those that are known. A longer study begins with the shorter one.
 
         Raises:
             InputError: the space has fewer points.
@@ -242,12 +249,35 @@ class Design:
             )
         if self.listed_trials:
             return [Trial(i, ONLY_ARM, settings) for i, settings in enumerate(self.listed_trials[:n_trials])]
+        if self.bayesian is not None:
+            return self._known_trials(self.bayesian)[:n_trials]
         arms = list(itertools.islice(_round(self.arms), n_trials))
         counts: dict[str, int] = {}
         for arm in arms:
             counts[arm.name] = counts.get(arm.name, 0) + 1
         settings = {arm.name: iter(arm.settings_at(range(counts.get(arm.name, 0)))) for arm in self.arms}
         return [Trial(number, arm.name, next(settings[arm.name])) for number, arm in enumerate(arms)]
+
+    def _known_trials(self, search: Bayesian) -> list[Trial]:
+        """Quasi-random points that nothing is known of yet, then those proposed, each with every repeat."""
+        (arm,) = self.arms
+        points = [dict(each) for each in search.proposed]
+        if search.num_quasi_random:
+            told = {identity(each.settings) for each in search.told}
+            alone = replace(arm, settings={}, repeats=({},))
+            most = search.num_quasi_random + len(told)
+            first = alone.settings_at(range(most if alone.size is None else min(most, alone.size)))
+            points = [each for each in first if identity(each) not in told][: search.num_quasi_random] + points
+        settings = [{**arm.settings, **point, **repeat} for point in points for repeat in arm.repeats]
+        return [Trial(number, arm.name, each) for number, each in enumerate(settings)]
+
+    def unknown_trials(self, n_trials: int) -> list[Trial]:
+        """Stand-ins for those of the first `n_trials` trials that nobody has proposed yet: for what they cost."""
+        if self.bayesian is None:
+            return []
+        (arm,) = self.arms
+        known = len(self.trials(n_trials))
+        return [Trial(number, arm.name, arm.settings_at([0])[0]) for number in range(known, n_trials)]
 
     def case_of(self, arm: str) -> str:
         """The name of an arm's case, which its own name ends with; empty where there are no cases."""
@@ -291,6 +321,7 @@ class Design:
             "overrides": list(self.overrides),
             "fixed": dict(self.fixed),
             "fixed_in": {arm: dict(each) for arm, each in self.fixed_in.items()},
+            **({} if self.bayesian is None else {"bayesian": self.bayesian.plain()}),
         }
 
     @classmethod
@@ -321,6 +352,7 @@ class Design:
             overrides=tuple(given["overrides"]),
             fixed=with_current_names(given["fixed"]),
             fixed_in=with_current_names(given["fixed_in"]),
+            bayesian=Bayesian.of(given["bayesian"]) if "bayesian" in given else None,
         )
 
     def with_fixed(self, fixed: Mapping[str, Value], fixed_in: Mapping[str, Mapping[str, Value]]) -> Design:
@@ -356,6 +388,28 @@ def _refuse_two_roles(design: Design) -> None:
                     raise InputError(
                         f"study.{one}.{key}: {key} is in study.{other} too; a hyperparameter has one role (B2)"
                     )
+
+
+def _refuse_no_one_space(design: Design, search: Bayesian) -> None:
+    if design.listed_trials:
+        raise InputError("study.trials: hydra/sweeper=bayesian searches a space; a list of trials has none")
+    if len(design.arms) > 1:
+        names = ", ".join(each.name for each in design.arms[:MOST_NAMED])
+        raise InputError(
+            f"hydra/sweeper=bayesian searches one space, and here are {len(design.arms)} arms ({names}); choose one on"
+            f" the command line, such as {design.arms[0].name.replace(',', ' ')}"
+        )
+    if not any(each.size != 1 for each in design.arms[0].space.values()):
+        raise InputError(
+            "hydra/sweeper=bayesian: nothing is searched but seeds; sweep a key, such as"
+            " 'lr=tag(log,interval(1e-4,1e-1))'"
+        )
+    keys = set(design.arms[0].space)
+    for each in (*search.proposed, *(told.settings for told in search.told)):
+        if set(each) != keys:
+            raise InputError(
+                f"bayesian: a point has {', '.join(sorted(each))}; the space has {', '.join(sorted(keys))}"
+            )
 
 
 def _refuse_cases_that_are_none(design: Design) -> None:

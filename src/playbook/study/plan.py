@@ -106,6 +106,8 @@ class Plan:
         objective, done = self.design.objective, len(self.seconds)
         better = "lowest" if objective.mode == "min" else "highest"
         yield Text(f"objective: the {better} {objective.metric} over the course of a trial", style="dim")
+        if self.design.bayesian is not None:
+            yield Text(self.design.bayesian.words())
         trials = count(self.n_trials, "trial") + (f", {done} done" if done else "")
         if self.num_missing == 0:
             time = "nothing left to run"

@@ -74,7 +74,7 @@ def refuse_foreign_trials(folder: Path, design: Design, trials: Iterable[Trial])
         except InputError as error:
             said = f"{one_line(error)}; put it back, or remove {path.parent} to have the trial run again"
             raise InputError(said) from None
-        asked = {**design.fixed, **_fixed_with(design, trial.settings), **trial.settings}
+        asked = {**design.fixed, **fixed_with(design, trial.settings), **trial.settings}
         both = there.keys() & asked.keys()  # a group such as `optimizer` is no key of a config
         wrong = [key for key in both if there[key] != asked[key] and _as_read(there[key]) != _as_read(asked[key])]
         if wrong:
@@ -133,11 +133,14 @@ def refuse_no_url(storage: str) -> None:
 def _compared(design: Design) -> dict[str, Any]:
     """What makes a study the study that it is."""
     left_out = ("name", "goal", "overrides", "points", "trials")
-    flat = dict(flatten({key: value for key, value in design.plain().items() if key not in left_out}))
+    plain = {key: value for key, value in design.plain().items() if key not in left_out}
+    if design.bayesian is not None:  # what it was told and has proposed is what became of the study
+        plain["bayesian"] = {"start": Path(design.bayesian.start).name}
+    flat = dict(flatten(plain))
     return {key: value for key, value in flat.items() if value not in ({}, [])}
 
 
-def _fixed_with(design: Design, settings: Mapping[str, Value]) -> Mapping[str, Value]:
+def fixed_with(design: Design, settings: Mapping[str, Value]) -> Mapping[str, Value]:
     """What the options of groups among a trial's settings fix."""
     chosen = {f"{key}={value}" for key, value in settings.items()}
     return next((fixed for label, fixed in design.fixed_in.items() if chosen.issuperset(label.split(","))), {})

@@ -5,7 +5,8 @@ Nothing is written until the design has been compared with the one that the fold
 missing trial has been checked.
 
 All missing trials are handed to the launcher at once: the sequence does not adapt, so there is no batch to wait for.
-Only a budget of compute hours makes batches, since what trials take is known when they have ended.
+A budget of compute hours makes batches, since what trials take is known when they have ended; and so does a study whose
+trials are proposed from the results of those before (B12).
 What has become of each is then read from its folder and nowhere else, so it does not matter where it ran, and whether
 this process was killed in between and started again.
 """
@@ -55,6 +56,7 @@ from playbook.study.study_files import (
     Outcome,
     StudyFile,
     outcome,
+    outcomes,
     read_study,
     write_study,
 )
@@ -86,6 +88,20 @@ class Composer(Protocol):
         """What the name of a study begins with that was given none."""
 
 
+class Proposer(Protocol):
+    """Who proposes trials from what has become of others."""
+
+    def begun(self, design: Design) -> Design:
+        """The design with what its search begins with.
+
+        Raises:
+            InputError: it cannot begin with that.
+        """
+
+    def proposed(self, design: Design, ended: Sequence[Outcome]) -> Design:
+        """The design with one more point, or several to be tried at once."""
+
+
 @dataclass(frozen=True)
 class Program:
     """The program whose trials a study runs, and how it was called.
@@ -114,10 +130,12 @@ def open_study(
     objective: Objective,
     overrides: Sequence[str],
     console: Console | None = None,
+    proposer: Proposer | None = None,
 ) -> StudySession:
     """The study that a block and a command line describe: as its folder has it, made longer where asked, or a new one.
 
-    `overrides` are those that every trial gets. Nothing has been written.
+    `overrides` are those that every trial gets. Without a `proposer` its points are those of the quasi-random sequence.
+    Nothing has been written.
 
     Raises:
         InputError: a line for each fault, such as a design that is not that of the study of this name.
@@ -127,6 +145,8 @@ def open_study(
     there = read_study(program.studies_dir / config.name) if config.name else None
     design = design_of(config, given, objective, None if there is None else there.budget)
     design = program.composer.with_fixed(replace(design, overrides=tuple(overrides)))
+    if proposer is not None:
+        design = proposer.begun(design)
     if not config.name:
         name = f"{program.composer.default_name(design.parameters)}-{fingerprint(design)}"
         design, there = replace(design, name=name), read_study(program.studies_dir / name)
@@ -156,7 +176,7 @@ def open_study(
         file = _made_longer(there, design, config.n_trials, here)
     file = replace(file, budget_hours=config.budget_hours or file.budget_hours)
     # What a study does not compare, such as `logger` and `resume`, is as this call has it.
-    return StudySession(program, config, folder, file, design.overrides, console or Console())
+    return StudySession(program, config, folder, file, design.overrides, console or Console(), proposer)
 
 
 def _made_longer(there: StudyFile, design: Design, n_trials: int | None, here: Mapping[str, Any]) -> StudyFile:
@@ -186,6 +206,7 @@ class StudySession:
         file: StudyFile,
         overrides: Sequence[str],
         console: Console,
+        proposer: Proposer | None = None,
     ) -> None:
         self.folder = folder
         self.file = file
@@ -195,6 +216,7 @@ class StudySession:
         self._script = program.script
         self._num_workers = program.num_workers
         self._elsewhere = program.elsewhere
+        self._proposer = proposer
         self._design = replace(file.design, overrides=tuple(overrides))
         self._configs = program.composer.configs(self._design)
         trials = file.design.trials(file.n_trials)
@@ -207,6 +229,11 @@ class StudySession:
         self._trials = trials
         self._ended: dict[int, Outcome] = {}
         self._timed_seconds: float | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left to run."""
+        return not self.missing and len(self._trials) == self.file.n_trials
 
     def _check(self) -> None:
         for trial in self.missing:
@@ -223,14 +250,14 @@ class StudySession:
         """Print what is about to be done."""
         ended = [each.result.seconds for each in self._ledger.outcomes.values() if each.result]
         reused = [each.result.seconds for each in self.reused]
-        workers = self._num_workers or max(1, len(self.missing) - len(reused))
         taken_over = {each.trial.number for each in self.reused}
-        to_run = [trial for trial in self.missing if trial.number not in taken_over]
+        to_run = [trial for trial in self._left if trial.number not in taken_over]
+        workers = self._num_workers or max(1, len(to_run))
         known = [self._app.num_steps(self.config(trial)) for trial in to_run]
         steps = tuple(num_steps for num_steps in known if num_steps is not None)
         steps = steps if len(steps) == len(known) else ()
         if not ended and not reused and not self._console.quiet:
-            self._timed_seconds = self._time_first(steps)
+            self._timed_seconds = self._time_first(to_run, steps)
         hours = self.file.budget_hours
         plan = Plan(
             self.file.design,
@@ -245,15 +272,20 @@ class StudySession:
         if self.reused:
             self._console.print(reuse.sentence(self.reused, self.file.n_trials), soft_wrap=True, highlight=False)
 
-    def _time_first(self, steps: Sequence[int]) -> float | None:
-        """What a trial takes on average, of those that have so many `steps`; None where it is not measured.
+    @property
+    def _left(self) -> list[Trial]:
+        """The trials that have no result, with stand-ins for those that nobody has proposed yet."""
+        return [*self.missing, *self.file.design.unknown_trials(self.file.n_trials)]
+
+    def _time_first(self, trials: Sequence[Trial], steps: Sequence[int]) -> float | None:
+        """What a trial takes on average, of `trials` that have so many `steps`; None where it is not measured.
 
         Elsewhere, trials run on another machine, and `SMALL_STUDY` is only timed where the plan is all that is asked.
         """
         if self._elsewhere or not steps or (sum(steps) <= SMALL_STUDY and not self._config.dry_run):
             return None
         with self._console.status("timing a few steps of the first trial"):
-            seconds = self._app.seconds_of_trial(self.config(self.missing[0]))
+            seconds = self._app.seconds_of_trial(self.config(trials[0]))
         return None if seconds is None else seconds * fmean(steps) / steps[0]
 
     def _outcomes(self) -> list[Outcome]:
@@ -281,25 +313,27 @@ class StudySession:
                 study has been removed again.
             CrashError: the disk gave up, or the launcher, before any trial ended.
         """
-        if not self.missing:
+        if self.is_whole:
             return
         new = not (self.folder / STUDY).exists()
         new_parents = [path for path in self.folder.parents if not path.exists()]
         with _on_disk(self.folder), locked(self.folder, f"{self.folder}: another sweep of this study is running"):
             if (there := read_study(self.folder)) is not None:  # another sweep may have made it longer in the meantime
                 self.file = replace(self.file, n_trials=max(self.file.n_trials, there.n_trials))
+                if there.design.bayesian is not None:  # and proposed more
+                    self._go_on(there.design)
             write_study(self.folder, self.file)
             if self.file.budget_hours is None:
                 self._take_over(self.file.n_trials)
-            missing = unfinished(self.folder, self.missing)
+            self.missing = missing = unfinished(self.folder, self.missing)
             try:
                 hours = self.file.budget_hours
                 with Watch(self._ledger, missing, self.file.n_trials, budget_hours=hours, quiet=not progress):
                     run_missing(
-                        self.folder, missing, self._kept(launch), retries=self._config.retries, choose=self._affordable
+                        self.folder, missing, self._kept(launch), retries=self._config.retries, choose=self._next
                     )
             except (KeyboardInterrupt, SystemExit):
-                left = len(unfinished(self.folder, missing))
+                left = len(unfinished(self.folder, self._left))
                 print(f"stopped with {left} trials left; the same command goes on", file=sys.stderr)
                 raise
             if new and (line := self._refused_alike()):
@@ -314,6 +348,27 @@ class StudySession:
         for each in self.reused:
             if each.trial.number < until and not (self.folder / each.trial.folder / RESULT).exists():
                 each.take_over(self.folder)
+
+    def _next(self, left: Sequence[Trial]) -> Sequence[Trial]:
+        """The trials to start now: of those that are `left`, else those that are proposed."""
+        return self._affordable(left or self._propose())
+
+    def _propose(self) -> Sequence[Trial]:
+        """The next trials of a study that has a model, on the disk before one is trained: a kill changes none."""
+        if self._proposer is None or len(self._trials) == self.file.n_trials:
+            return []
+        ended = outcomes(self.folder, self._trials)
+        new = self._go_on(self._proposer.proposed(self.file.design, ended))
+        write_study(self.folder, self.file)
+        return new
+
+    def _go_on(self, design: Design) -> Sequence[Trial]:
+        """Take in the trials that this design has more; those."""
+        self.file = replace(self.file, design=design)
+        new = design.trials(self.file.n_trials)[len(self._trials) :]
+        self._trials.extend(new)  # which the ledger reads
+        self.missing.extend(new)  # and whoever watches and runs these
+        return new
 
     def _affordable(self, left: Sequence[Trial]) -> Sequence[Trial]:
         """Those of the trials that are `left` that are started now: all of them, or what the budget lets in.
@@ -353,7 +408,7 @@ class StudySession:
         if self.file.budget_hours is None:
             return None
         taken_over = {each.trial.number for each in self.reused}
-        left = [each for each in self.missing if each.number not in {*self._ledger.outcomes, *taken_over}]
+        left = [each for each in self._left if each.number not in {*self._ledger.outcomes, *taken_over}]
         budget = Budget(self.file.budget_hours, self._outcomes(), self._timed_seconds)
         return budget.used_up(left, self.file.n_trials, self.file.study_key)
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from playbook.errors import InputError, one_line
 from playbook.run_files import CONFIG, CRASHES, RESULT, Result, read_result, replace_file
@@ -108,6 +108,23 @@ class _ConditionalBlock(BaseModel):
     space: dict[str, Any]
 
 
+class _ToldBlock(BaseModel):
+    model_config = STRICT
+
+    trial: NonNegativeInt
+    settings: dict[str, Any]
+    objective: float | None
+
+
+class _BayesianBlock(BaseModel):
+    model_config = STRICT
+
+    start: str
+    told: list[_ToldBlock]
+    num_quasi_random: NonNegativeInt
+    proposed: list[dict[str, Any]]
+
+
 class _StudyBlock(BaseModel):
     """The kinds of what `study.yaml` holds, which a hand may have been at; `Design` looks at what it means."""
 
@@ -127,6 +144,7 @@ class _StudyBlock(BaseModel):
     overrides: list[str]
     fixed: dict[str, Any]
     fixed_in: dict[str, dict[str, Any]]
+    bayesian: _BayesianBlock | None = None
     n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)]
     budget_hours: Annotated[float, Field(gt=0)] | None = None
     budget: PositiveInt

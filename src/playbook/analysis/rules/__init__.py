@@ -60,9 +60,14 @@ RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
 learned."""
 
 
+OF_POINTS_THAT_FILL_THE_SPACE = (few_trials.find, importance.find, insensitive.find, lr_sensitivity.find, refine.find)
+"""What trials that were proposed from others do not show: they crowd where those were good (B12)."""
+
+
 def find_all(tables: Tables) -> list[Finding]:
     """Every finding that no other contradicts: problems, then advice, then information; in the order of `RULES`."""
     if not len(tables.trials):
         return []
-    found = consistent([finding for find in RULES for finding in find(tables)])
+    rules = [find for find in RULES if not (tables.adaptive and find in OF_POINTS_THAT_FILL_THE_SPACE)]
+    found = consistent([finding for find in rules for finding in find(tables)])
     return sorted(found, key=lambda each: SEVERITIES.index(each.severity))

@@ -70,6 +70,7 @@ def refined(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> Refi
     answer = best(tables, arm)
     if (
         answer is None
+        or tables.adaptive
         or noise_of(tables).of_one is None
         or answer.tried < limits.fewest
         or len(answer.members) < limits.fewest_members

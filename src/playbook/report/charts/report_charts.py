@@ -79,15 +79,14 @@ def report_charts(tables: Tables, conditions: Mapping[tuple[str, str], str]) -> 
     num_arm_colours = len(tables.arms) if len(tables.arms) > 1 else 0
     charts = [
         *axis_plots(tables, drawn, objective, settings, has_intervals(tables)),
-        *isolation_plots(tables, drawn),
-        *best_of_n_plots(tables),
+        *([] if tables.adaptive else [*isolation_plots(tables, drawn), *best_of_n_plots(tables)]),
         *(
             curves_plot(curves, family, shown, band_rows(tables, family, shown), place, num_arm_colours)
             for place, family in enumerate(of_families)
         ),
         *gradient_norms_plots(tables),
         *best_step_plot(tables),
-        *importance_plot(tables),
+        *([] if tables.adaptive else importance_plot(tables)),
     ]
     return ReportCharts(
         with_names_apart(charts), trial_rows(tables, drawn, objective), curves, of_families, shown.names

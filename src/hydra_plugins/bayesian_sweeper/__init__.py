@@ -1,0 +1,1 @@
+"""A Hydra sweeper for when exploration has ended: Bayesian, on a finished study's refined space, resumable (B12)."""
