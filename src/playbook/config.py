@@ -59,6 +59,8 @@ ADDED_LATER: Mapping[str, Any] = {
     "freeze": [],
     "averaging": NO_AVERAGING,
     "optimizer.decay": "lr",
+    "model.parametrization": "standard",
+    "model.base_width": None,
     "trainer.micro_batch_size": None,
     "trainer.num_nodes": 1,
     "trainer.compile": False,

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from playbook.models.parametrization import SAME_WIDTH, UNGROWN, FanGrowth, WidthGrowth, grown
+
 INIT_STD = 0.02
 """Standard deviation of the weights of a transformer at the start (GPT-2, Radford et al. 2019)."""
 
@@ -67,15 +69,27 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017): (N, L, width) to (N, L, width).
 
     `dropout` is of what comes out; `attention_dropout` of the weights, for which torch has no fused kernel on the CPU.
-    Weights begin normally distributed with `INIT_STD`, those of the last map with `output_std`, biases at 0.
+    Weights begin normally distributed with `INIT_STD`, those of the last map with `output_std`, biases at 0. Products
+    of queries and keys of d features are divided by √d, and of those that have grown by their growth's root beside:
+    once trained, they add up as d and not as √d (Yang et al. 2022, definition 4.1).
     """
 
-    def __init__(self, width: int, heads: int, *, dropout: float, attention_dropout: float, output_std: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        dropout: float,
+        attention_dropout: float,
+        output_std: float,
+        growth: WidthGrowth = SAME_WIDTH,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.attention_dropout = attention_dropout
-        self.qkv = linear(width, 3 * width)
-        self.output = linear(width, width, output_std)
+        self.scale = None if growth.factor == 1 else (width / heads * growth.factor) ** -0.5
+        self.qkv = linear(width, 3 * width, growth=growth.within)
+        self.output = linear(width, width, output_std, growth.within)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor, visibility: Visibility) -> Tensor:
@@ -91,13 +105,14 @@ class SelfAttention(nn.Module):
             attn_mask=visibility.allowed,
             dropout_p=self.attention_dropout if self.training else 0.0,
             is_causal=visibility.causal and visibility.allowed is None,
+            scale=self.scale,
         )
         return self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
 
 
-def linear(num_inputs: int, num_outputs: int, std: float = INIT_STD) -> nn.Linear:
-    """A map with normally distributed weights of standard deviation `std` and zero biases."""
+def linear(num_inputs: int, num_outputs: int, std: float = INIT_STD, growth: FanGrowth = UNGROWN) -> nn.Linear:
+    """A map with normally distributed weights of standard deviation `std`, before it has grown, and zero biases."""
     layer = nn.Linear(num_inputs, num_outputs)
-    nn.init.normal_(layer.weight, std=std)
+    nn.init.normal_(layer.weight, std=std * growth.std)
     nn.init.zeros_(layer.bias)
-    return layer
+    return grown(layer, growth)

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from playbook.models.layers import Activation, Norm, Normalisation, activation_layer, image_channels, initialised
+from playbook.models.parametrization import FanGrowth, Parametrization, width_growth
 from playbook.models.residual_block import Block, NormPlacement, ResidualInit, check_residual_keys
 
 
@@ -38,20 +39,25 @@ class CNN(nn.Module):
         residual: bool = False,
         norm_placement: NormPlacement = "pre",
         residual_init: ResidualInit = "default",
+        parametrization: Parametrization = "standard",
+        base_width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         check_residual_keys(residual, depth, norm_placement, residual_init)
         in_channels = image_channels("CNN", input_shape, 2 ** (stages - 1), f"model.stages={stages}")
         normalisation = Normalisation(norm, norm_batch_size, norm_groups, images=True)
+        growth = width_growth(parametrization, width, base_width)
 
-        def conv(fan_in: int, fan_out: int, stride: int = 1) -> nn.Conv2d:
+        def conv(fan_in: int, fan_out: int, growth: FanGrowth, stride: int = 1) -> nn.Conv2d:
             layer = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=not normalisation.has_shift)
-            return initialised(layer, activation)
+            return initialised(layer, activation, growth)
 
         def block(fan_in: int, fan_out: int, stride: int, shortcut: nn.Module | None) -> Block:
             return Block(
-                normalisation(fan_in if norm_placement == "pre" else fan_out),
-                nn.Sequential(activation_layer(activation), nn.Dropout(dropout), conv(fan_in, fan_out, stride)),
+                normalisation(fan_in if norm_placement == "pre" else fan_out, growth.into),
+                nn.Sequential(
+                    activation_layer(activation), nn.Dropout(dropout), conv(fan_in, fan_out, growth.within, stride)
+                ),
                 placement=norm_placement,
                 shortcut=shortcut,
                 residual_init=residual_init,
@@ -66,17 +72,17 @@ class CNN(nn.Module):
                     yield block(channels, channels, 1, nn.Identity() if residual else None)
 
         out_channels = width * 2 ** (stages - 1)
-        self.stem = nn.Sequential(conv(in_channels, width))
+        self.stem = nn.Sequential(conv(in_channels, width, growth.into))
         if norm_placement == "post":
-            self.stem.append(normalisation(width))
+            self.stem.append(normalisation(width, growth.into))
         self.blocks = nn.Sequential(*blocks())
         self.head = nn.Sequential(
-            normalisation(out_channels) if norm_placement == "pre" else nn.Identity(),
+            normalisation(out_channels, growth.into) if norm_placement == "pre" else nn.Identity(),
             activation_layer(activation),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Dropout(dropout),
-            initialised(nn.Linear(out_channels, num_outputs), "linear"),
+            initialised(nn.Linear(out_channels, num_outputs), "linear", growth.out_of),
         )
 
     def forward(self, inputs: Tensor) -> Tensor:

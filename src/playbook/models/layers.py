@@ -6,13 +6,16 @@ so that depth would act as a hidden learning rate. With the scales of `initialis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+import torch
 from torch import nn
 
 from playbook.models.ghost_batch_norm import GhostBatchNorm
+from playbook.models.parametrization import UNGROWN, FanGrowth, grown
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 
@@ -27,19 +30,27 @@ def activation_layer(name: Activation) -> nn.Module:
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
-def initialised(layer: Layer, activation: Activation | Literal["linear"]) -> Layer:
+def initialised(layer: Layer, activation: Activation | Literal["linear"], growth: FanGrowth = UNGROWN) -> Layer:
     """`layer` with normally distributed weights for its place in the network, and zero biases.
 
     `relu`, `gelu`, `silu`: variance 2 / fan_in (He et al. 2015). `tanh`, and `linear` for a map that no activation
     belongs to (the output layer, a projection shortcut): variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010).
+    A layer that has grown begins with that of its fans before, times what μP makes of the `growth`.
     """
-    if activation in ("linear", "tanh"):
+    has_glorots = activation in ("linear", "tanh")
+    if has_glorots:
         nn.init.xavier_normal_(layer.weight)
     else:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return layer
+    if growth != UNGROWN:
+        fan_out, fan_in = layer.weight.shape[0], layer.weight[0].numel()
+        outputs = fan_out * layer.weight[0, 0].numel() if has_glorots else 0
+        before = fan_in / growth.inputs + outputs / growth.outputs
+        with torch.no_grad():
+            layer.weight.mul_(growth.std * math.sqrt((fan_in + outputs) / before))
+    return grown(layer, growth)
 
 
 Norm = Literal["none", "batch", "ghost_batch", "layer", "group"]
@@ -68,8 +79,11 @@ class Normalisation:
         """Whether the norm adds a learnt shift, which makes the bias of the maps around it redundant."""
         return self.kind != "none"
 
-    def __call__(self, num_features: int) -> nn.Module:
+    def __call__(self, num_features: int, growth: FanGrowth = UNGROWN) -> nn.Module:
         """A norm for inputs (N, num_features), or (N, num_features, H, W) where `images`."""
+        return grown(self._made(num_features), growth)
+
+    def _made(self, num_features: int) -> nn.Module:
         match self.kind:
             case "none":
                 return nn.Identity()

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from playbook.models.layers import Activation, Norm, Normalisation, activation_layer, initialised
+from playbook.models.parametrization import FanGrowth, Parametrization, width_growth
 from playbook.models.residual_block import Block, NormPlacement, ResidualInit, check_residual_keys
 
 
@@ -35,32 +36,35 @@ class MLP(nn.Module):
         residual: bool = False,
         norm_placement: NormPlacement = "pre",
         residual_init: ResidualInit = "default",
+        parametrization: Parametrization = "standard",
+        base_width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         check_residual_keys(residual, depth, norm_placement, residual_init)
         normalisation = Normalisation(norm, norm_batch_size, norm_groups)
+        growth = width_growth(parametrization, width, base_width)
 
-        def linear(num_inputs: int) -> nn.Linear:
-            return initialised(nn.Linear(num_inputs, width, bias=not normalisation.has_shift), activation)
+        def linear(num_inputs: int, growth: FanGrowth) -> nn.Linear:
+            return initialised(nn.Linear(num_inputs, width, bias=not normalisation.has_shift), activation, growth)
 
         def block() -> Block:
             return Block(
-                normalisation(width),
-                nn.Sequential(activation_layer(activation), nn.Dropout(dropout), linear(width)),
+                normalisation(width, growth.into),
+                nn.Sequential(activation_layer(activation), nn.Dropout(dropout), linear(width, growth.within)),
                 placement=norm_placement,
                 shortcut=nn.Identity() if residual else None,
                 residual_init=residual_init,
             )
 
-        self.stem = nn.Sequential(nn.Flatten(), linear(math.prod(input_shape)))
+        self.stem = nn.Sequential(nn.Flatten(), linear(math.prod(input_shape), growth.into))
         if norm_placement == "post":
-            self.stem.append(normalisation(width))
+            self.stem.append(normalisation(width, growth.into))
         self.blocks = nn.Sequential(*(block() for _ in range(depth - 1)))
         self.head = nn.Sequential(
-            normalisation(width) if norm_placement == "pre" else nn.Identity(),
+            normalisation(width, growth.into) if norm_placement == "pre" else nn.Identity(),
             activation_layer(activation),
             nn.Dropout(dropout),
-            initialised(nn.Linear(width, num_outputs), "linear"),
+            initialised(nn.Linear(width, num_outputs), "linear", growth.out_of),
         )
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from playbook.models.attention import INIT_STD, Visibility, linear, rotary_angles, visibility_with_padding
 from playbook.models.layers import Activation
+from playbook.models.parametrization import FanGrowth, Parametrization, grown, width_growth
 from playbook.models.residual_block import NormPlacement, ResidualInit
 from playbook.models.transformer_blocks import TransformerBlocks
 
@@ -49,6 +50,8 @@ class Transformer(nn.Module):
         attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         norm_placement: NormPlacement = "pre",
         residual_init: ResidualInit = "default",
+        parametrization: Parametrization = "standard",
+        base_width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         if vocab_size is None:
@@ -66,9 +69,10 @@ class Transformer(nn.Module):
                 f"model.positions=rotary turns pairs of features: model.width={width} over model.heads={heads} must be"
                 " an even number"
             )
-        self.causal, self.pool, self.heads = causal, pool, heads
-        self.token_embedding = _embedding(vocab_size, width)
-        self.position_embedding = _embedding(input_shape[0], width) if positions == "learned" else None
+        growth = width_growth(parametrization, width, base_width)
+        self.causal, self.pool, self.heads, self.growth = causal, pool, heads, growth.factor
+        self.token_embedding = _embedding(vocab_size, width, growth.into)
+        self.position_embedding = _embedding(input_shape[0], width, growth.into) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
         self.blocks = TransformerBlocks(
             width,
@@ -80,8 +84,9 @@ class Transformer(nn.Module):
             attention_dropout=attention_dropout,
             norm_placement=norm_placement,
             residual_init=residual_init,
+            growth=growth,
         )
-        self.head = None if tied_embeddings else linear(width, num_outputs)
+        self.head = None if tied_embeddings else linear(width, num_outputs, growth=growth.out_of)
 
     def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Tokens (N, L), or those with a mask, to (N, L, num_outputs) or (N, num_outputs)."""
@@ -97,13 +102,17 @@ class Transformer(nn.Module):
         stream = self.blocks(self.dropout(stream), Visibility(self.causal, allowed, rotation))
         if self.pool == "mean":
             stream = stream.mean(1) if real is None else _mean_of_real(stream, real)
-        return self.head(stream) if self.head is not None else F.linear(stream, self.token_embedding.weight)
+        if self.head is not None:
+            return self.head(stream)
+        if self.growth != 1:  # the embedding's weights keep their size, so that their output must be divided (table 8)
+            stream = stream / self.growth
+        return F.linear(stream, self.token_embedding.weight)
 
 
-def _embedding(num_rows: int, width: int) -> nn.Embedding:
+def _embedding(num_rows: int, width: int, growth: FanGrowth) -> nn.Embedding:
     embedding = nn.Embedding(num_rows, width)
     nn.init.normal_(embedding.weight, std=INIT_STD)
-    return embedding
+    return grown(embedding, growth)
 
 
 def _mean_of_real(stream: Tensor, real: Tensor) -> Tensor:

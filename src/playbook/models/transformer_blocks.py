@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from playbook.models.attention import INIT_STD, SelfAttention, Visibility, linear
 from playbook.models.layers import Activation, activation_layer
+from playbook.models.parametrization import SAME_WIDTH, WidthGrowth, grown
 from playbook.models.residual_block import Block, NormPlacement, ResidualInit
 
 
@@ -21,6 +22,8 @@ class TransformerBlocks(nn.Module):
     Weights begin with a standard deviation of 0.02; with `pre` those of the last map of each branch with
     0.02 / √(2·depth), so that the sum of all branches keeps its size at any depth (GPT-2: Radford et al. 2019, section
     2.3). `post` normalises each sum, and ReZero begins without a sum: their last maps are like the others.
+
+    As it grows, `heads` stay as many: each gets wider.
 
     Raises `ValueError` where `heads` do not divide `width`.
     """
@@ -37,6 +40,7 @@ class TransformerBlocks(nn.Module):
         attention_dropout: float,
         norm_placement: NormPlacement,
         residual_init: ResidualInit,
+        growth: WidthGrowth = SAME_WIDTH,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -45,28 +49,36 @@ class TransformerBlocks(nn.Module):
         output_std = INIT_STD / math.sqrt(2 * depth) if scaled else INIT_STD
         hidden = max(1, round(mlp_ratio * width))
 
+        def norm() -> nn.Module:
+            return grown(nn.LayerNorm(width), growth.into)
+
         def block(branch: nn.Module) -> Block:
-            norm, shortcut = nn.LayerNorm(width), nn.Identity()
-            return Block(norm, branch, placement=norm_placement, shortcut=shortcut, residual_init=residual_init)
+            shortcut = nn.Identity()
+            return Block(norm(), branch, placement=norm_placement, shortcut=shortcut, residual_init=residual_init)
 
         def attention() -> nn.Module:
             return SelfAttention(
-                width, heads, dropout=dropout, attention_dropout=attention_dropout, output_std=output_std
+                width,
+                heads,
+                dropout=dropout,
+                attention_dropout=attention_dropout,
+                output_std=output_std,
+                growth=growth,
             )
 
         def mlp() -> nn.Module:
             return nn.Sequential(
-                linear(width, hidden),
+                linear(width, hidden, growth=growth.within),
                 activation_layer(activation),
-                linear(hidden, width, output_std),
+                linear(hidden, width, output_std, growth.within),
                 nn.Dropout(dropout),
             )
 
-        self.first_norm = nn.LayerNorm(width) if norm_placement == "post" else nn.Identity()
+        self.first_norm = norm() if norm_placement == "post" else nn.Identity()
         self.layers = nn.ModuleList(
             nn.ModuleDict({"attention": block(attention()), "mlp": block(mlp())}) for _ in range(depth)
         )
-        self.last_norm = nn.LayerNorm(width) if norm_placement == "pre" else nn.Identity()
+        self.last_norm = norm() if norm_placement == "pre" else nn.Identity()
 
     def forward(self, inputs: Tensor, visibility: Visibility) -> Tensor:
         """(N, L, width) to the same shape."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from playbook.models.attention import INIT_STD, Visibility
 from playbook.models.layers import Activation, image_channels, initialised
+from playbook.models.parametrization import Parametrization, grown, width_growth
 from playbook.models.residual_block import NormPlacement, ResidualInit
 from playbook.models.transformer_blocks import TransformerBlocks
 
@@ -40,6 +41,8 @@ class VisionTransformer(nn.Module):
         attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         norm_placement: NormPlacement = "pre",
         residual_init: ResidualInit = "default",
+        parametrization: Parametrization = "standard",
+        base_width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         channels = image_channels("VisionTransformer", input_shape, patch_size, f"model.patch_size={patch_size}")
@@ -49,8 +52,11 @@ class VisionTransformer(nn.Module):
                 f"model.patch_size={patch_size} must divide the image's sides: the data has {height}x{pixels_wide}"
                 " pixels"
             )
+        growth = width_growth(parametrization, width, base_width)
         num_patches = (height // patch_size) * (pixels_wide // patch_size)
-        self.patch_embedding = initialised(nn.Conv2d(channels, width, patch_size, stride=patch_size), "linear")
+        patches = nn.Conv2d(channels, width, patch_size, stride=patch_size)
+        self.patch_embedding = initialised(patches, "linear", growth.into)
+        grown(self, growth.into)  # its own parameter, the positions
         self.position_embedding = nn.Parameter(torch.empty(num_patches, width))
         nn.init.normal_(self.position_embedding, std=INIT_STD)
         self.dropout = nn.Dropout(dropout)
@@ -64,8 +70,9 @@ class VisionTransformer(nn.Module):
             attention_dropout=attention_dropout,
             norm_placement=norm_placement,
             residual_init=residual_init,
+            growth=growth,
         )
-        self.head = initialised(nn.Linear(width, num_outputs), "linear")
+        self.head = initialised(nn.Linear(width, num_outputs), "linear", growth.out_of)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, C, H, W) to (N, num_outputs)."""

@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from playbook.models.layers import Activation, Norm, Normalisation, activation_layer, image_channels, initialised
+from playbook.models.parametrization import UNGROWN, FanGrowth, Parametrization, width_growth
 from playbook.models.residual_block import Block, NormPlacement, ResidualInit
 
 _STEM_CHANNELS = 16
@@ -48,6 +49,8 @@ class WideResNet(nn.Module):
         norm_groups: PositiveInt = 8,
         norm_placement: NormPlacement = "pre",
         residual_init: ResidualInit = "default",
+        parametrization: Parametrization = "standard",
+        base_width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         blocks_per_stage, remainder = divmod(depth - 4, 6)
@@ -59,30 +62,35 @@ class WideResNet(nn.Module):
         stride_keys = f"model.stem_stride={stem_stride} model.strides={list(strides)}"
         in_channels = image_channels("WideResNet", input_shape, stem_stride * math.prod(strides), stride_keys)
         normalisation = Normalisation(norm, norm_batch_size, norm_groups, images=True)
+        growth = width_growth(parametrization, width, base_width)
 
-        def conv(fan_in: int, fan_out: int, stride: int = 1) -> nn.Conv2d:
+        def conv(fan_in: int, fan_out: int, growth: FanGrowth, stride: int = 1) -> nn.Conv2d:
             layer = nn.Conv2d(fan_in, fan_out, 3, stride=stride, padding=1, bias=not normalisation.has_shift)
-            return initialised(layer, activation)
+            return initialised(layer, activation, growth)
 
-        def shortcut(fan_in: int, fan_out: int, stride: int) -> nn.Module:
+        def shortcut(fan_in: int, fan_out: int, growth: FanGrowth, stride: int) -> nn.Module:
             if fan_in == fan_out and stride == 1:
                 return nn.Identity()
-            return initialised(nn.Conv2d(fan_in, fan_out, 1, stride=stride, bias=False), "linear")
+            return initialised(nn.Conv2d(fan_in, fan_out, 1, stride=stride, bias=False), "linear", growth)
 
         def block(fan_in: int, fan_out: int, stride: int) -> Block:
+            is_first = fan_in == _STEM_CHANNELS  # the stem has as many channels at any width
+            first = growth.into if is_first else growth.within
             branch = nn.Sequential(
                 activation_layer(activation),
-                conv(fan_in, fan_out, stride),
-                normalisation(fan_out),
+                conv(fan_in, fan_out, first, stride),
+                normalisation(fan_out, growth.into),
                 activation_layer(activation),
                 nn.Dropout(dropout),
-                conv(fan_out, fan_out),
+                conv(fan_out, fan_out, growth.within),
             )
             return Block(
-                normalisation(fan_in if norm_placement == "pre" else fan_out),
+                normalisation(fan_in, UNGROWN if is_first else growth.into)
+                if norm_placement == "pre"
+                else normalisation(fan_out, growth.into),
                 branch,
                 placement=norm_placement,
-                shortcut=shortcut(fan_in, fan_out, stride),
+                shortcut=shortcut(fan_in, fan_out, first, stride),
                 residual_init=residual_init,
             )
 
@@ -96,16 +104,16 @@ class WideResNet(nn.Module):
                 fan_in = fan_out
 
         out_channels = _STAGE_CHANNELS[-1] * width
-        self.stem = nn.Sequential(conv(in_channels, _STEM_CHANNELS, stem_stride))
+        self.stem = nn.Sequential(conv(in_channels, _STEM_CHANNELS, UNGROWN, stem_stride))
         if norm_placement == "post":
             self.stem.append(normalisation(_STEM_CHANNELS))
         self.blocks = nn.Sequential(*blocks())
         self.head = nn.Sequential(
-            normalisation(out_channels) if norm_placement == "pre" else nn.Identity(),
+            normalisation(out_channels, growth.into) if norm_placement == "pre" else nn.Identity(),
             activation_layer(activation),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            initialised(nn.Linear(out_channels, num_outputs), "linear"),
+            initialised(nn.Linear(out_channels, num_outputs), "linear", growth.out_of),
         )
 
     def forward(self, inputs: Tensor) -> Tensor:

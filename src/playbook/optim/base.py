@@ -3,7 +3,7 @@ the weights that are evaluated, which for some are others than those that are tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from playbook.errors import InputError
 from playbook.optim import rules
 from playbook.optim.foreach import Coefficient
 
 DecayBy = Literal["lr", "independent"]
 """What of the weights a step takes away: lr·weight_decay, or weight_decay times the schedule alone."""
 
-_OF_PARAMETERS = ("params", "param_names", "param_roles")
+ALIGNED = ("params", "param_names", "param_roles", "param_growth")
+"""What of a group has an entry for each of its parameters."""
+
+StepKind = Literal["gradient", "normalised"]
+"""What a step's length is: that of the gradient, or about the same in each entry whatever the gradient is."""
 
 
 def evaluation_weights(optimizer: torch.optim.Optimizer) -> AbstractContextManager[None]:
@@ -32,6 +37,12 @@ def evaluation_weights(optimizer: torch.optim.Optimizer) -> AbstractContextManag
 def averages(optimizer: torch.optim.Optimizer) -> bool:
     """Whether it evaluates an average of the weights that it trains."""
     return hasattr(optimizer, "evaluation_weights")
+
+
+def part_of(group: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """A group with the parameters at `places` alone."""
+    aligned = {key: [group[key][place] for place in places] for key in ALIGNED if key in group}
+    return {**group, **aligned}
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Optimizer(torch.optim.Optimizer):
     state_begins: ClassVar[Mapping[str, float | None]] = {}
     """State tensors, each of its parameter's shape, and the value that fills them before the first step; None: the
     parameter's own."""
+    step_kind: ClassVar[StepKind | None] = None
+    """How long a step is; a rule for which that does not say how it grows with a layer has its own `lr_share`."""
 
     def __init__(
         self,
@@ -78,19 +91,52 @@ class Optimizer(torch.optim.Optimizer):
             if decay == "independent":
                 group["peak_lr"] = group["lr"]
         self._split_groups()
+        self._scale_grown()
         self._merge_equal_groups()
 
     def _split_groups(self) -> None:
         """Here a subclass parts groups, by `param_names` and `param_roles`, and adds what is its own to them."""
 
+    def lr_share(self, inputs: float, outputs: float, group: Mapping[str, Any]) -> float:
+        """Which share of the rate a parameter has, whose layer has so many times its inputs and outputs.
+
+        With it a step moves the layer's output as far as before (Yang et al. 2022, arXiv 2203.03466, table 3): the
+        gradient of each entry falls as the outputs grow, and the entries of a step of any kind add up over the inputs.
+
+        Raises:
+            InputError: this rule does not say.
+        """
+        if self.step_kind is None:
+            raise InputError(
+                f"model.parametrization=mup: {type(self).__name__} does not say how its steps grow with a layer; give"
+                ' the class `step_kind = "gradient"` or `step_kind = "normalised"`, or a method lr_share'
+            )
+        return outputs / inputs if self.step_kind == "gradient" else 1 / inputs
+
+    def _scale_grown(self) -> None:
+        """Each group whose parameters have grown, by their share of the rate. What decays of them in a step stays."""
+        scaled: list[dict[str, Any]] = []
+        for group in self.param_groups:
+            if "param_growth" not in group:
+                scaled.append(group)
+                continue
+            shares = [self.lr_share(inputs, outputs, group) for inputs, outputs in group["param_growth"]]
+            for share in dict.fromkeys(shares):
+                part = part_of(group, [place for place, each in enumerate(shares) if each == share])
+                part |= {key: group[key] * share for key in ("lr", "peak_lr") if key in group}
+                if "peak_lr" not in group:
+                    part["weight_decay"] = group["weight_decay"] / share
+                scaled.append(part)
+        self.param_groups = scaled
+
     def _merge_equal_groups(self) -> None:
         """Groups that differ in nothing become one, which one call updates: 5 to 15 µs a step of a small network."""
         merged: list[dict[str, Any]] = []
         for group in self.param_groups:
-            settings = {k: v for k, v in group.items() if k not in (*_OF_PARAMETERS, "norm_and_bias")}
+            settings = {k: v for k, v in group.items() if k not in (*ALIGNED, "norm_and_bias")}
             own = {key: group[key] for key in ("params", "param_names") if key in group}
             for other in merged:
-                if settings == {k: v for k, v in other.items() if k not in _OF_PARAMETERS}:
+                if settings == {k: v for k, v in other.items() if k not in ALIGNED}:
                     for key, values in own.items():
                         other[key] = [*other[key], *values]
                     break

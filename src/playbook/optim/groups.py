@@ -21,15 +21,19 @@ LAYER_DECAY = "layer_decay"
 
 Role = Literal["matrix", "head", "embedding", "vector"]
 ROLES: tuple[Role, ...] = ("matrix", "head", "embedding", "vector")
+Growth = tuple[float, float]
+UNGROWN: Growth = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class NamedParameter:
-    """A parameter, what the model calls it, and the part it plays there."""
+    """A parameter, what the model calls it, the part it plays there, and by how much its layer has grown: the inputs
+    and the outputs, as times those at the width that the learning rate was tuned at."""
 
     name: str
     param: nn.Parameter
     role: Role
+    growth: Growth = UNGROWN
 
 
 def named_parameters(module: nn.Module) -> list[NamedParameter]:
@@ -41,6 +45,9 @@ def named_parameters(module: nn.Module) -> list[NamedParameter]:
     - `head`: what lies under a module called head, lm_head or classifier; where there is none, the last matrix, unless
       that is an embedding's table.
     - `matrix`: all others, of two dimensions and more: linear layers, convolutions.
+
+    A module in a model that makes up for its width says of its own parameters how they have grown by an attribute
+    `fan_growth`, (inputs, outputs): see `playbook.models.parametrization`.
     """
     in_layers: dict[type, set[int]] = {nn.Embedding: set(), nn.LayerNorm: set()}
     for layer in module.modules():
@@ -48,6 +55,11 @@ def named_parameters(module: nn.Module) -> list[NamedParameter]:
             in_layers[nn.Embedding].add(id(layer.weight))
         elif isinstance(layer, _NORMALISATION):
             in_layers[nn.LayerNorm].update(id(param) for param in layer.parameters())
+    grown: dict[int, Growth] = {}
+    for layer in module.modules():
+        inputs, outputs = getattr(layer, "fan_growth", UNGROWN)
+        for param in layer.parameters(recurse=False):
+            grown.setdefault(id(param), (inputs, outputs) if param.ndim > 1 else (1.0, outputs))
     found = []
     for name, param in module.named_parameters():
         parts = name.split(".")
@@ -58,7 +70,7 @@ def named_parameters(module: nn.Module) -> list[NamedParameter]:
             role = "embedding"
         elif any(part in _HEADS for part in parts):
             role = "head"
-        found.append(NamedParameter(name, param, role))
+        found.append(NamedParameter(name, param, role, grown[id(param)]))
     everywhere = list(module.named_parameters(remove_duplicate=False))
     if not any(part in _HEADS for name, _ in everywhere for part in name.split(".")):
         roles = {id(each.param): each.role for each in found}
@@ -86,7 +98,8 @@ def parameter_groups(
     arXiv 2003.10555, appendix A): of L layers, number l has layer_decay^(L − l); see `layers`.
 
     A group carries `param_names` and `param_roles`, aligned with `params`, and `norm_and_bias=True` where it is exempt,
-    by which the optimizers here find it when they are told `decay_norm_and_bias`.
+    by which the optimizers here find it when they are told `decay_norm_and_bias`. Where a parameter has grown with the
+    width, `param_growth` says by how much, of which the optimizers make shares of the rate.
 
     Raises:
         InputError: a name of `lr_scales` selects nothing, or its share is no positive number.
@@ -100,6 +113,7 @@ def parameter_groups(
             continue
         for place in selected(name, parameters, key=f"lr_scales.{name}={scale}"):
             scales[place] *= scale
+    any_grown = any(each.growth != UNGROWN for each in parameters)
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for scale in sorted(set(scales), key=scales.index):
         for is_exempt in (False, True):
@@ -114,6 +128,8 @@ def parameter_groups(
         group["params"].append(each.param)
         group["param_names"].append(each.name)
         group["param_roles"].append(each.role)
+        if any_grown:
+            group.setdefault("param_growth", []).append(each.growth)
     return [group for group in groups.values() if group["params"]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -9,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch.optim.optimizer import ParamsT
 
 from playbook.optim import rules
-from playbook.optim.base import Bucket, DecayBy, Optimizer
+from playbook.optim.base import Bucket, DecayBy, Optimizer, part_of
 from playbook.optim.groups import NamedParameter, selected
 from playbook.optim.optimizers import Decay, adaptive_update
 
@@ -88,14 +89,18 @@ class Muon(Optimizer):
             for is_muon in (True, False):
                 kept = [place for place, param in enumerate(group["params"]) if (id(param) in muons) == is_muon]
                 if kept:
-                    own = {
-                        key: [group[key][place] for place in kept] for key in ("params", "param_names") if key in group
-                    }
-                    part = group | own | {"rule": "muon" if is_muon else "adamw"}
+                    part = part_of(group, kept) | {"rule": "muon" if is_muon else "adamw"}
                     if not is_muon:
                         part |= {key: group[key] * self._adamw_share for key in ("lr", "peak_lr") if key in group}
                     parted.append(part)
         self.param_groups = parted
+
+    def lr_share(self, inputs: float, outputs: float, group: Mapping[str, Any]) -> float:
+        """AdamW's for the rest. A matrix has all of the rate where its update's spectral norm is √(outputs / inputs),
+        as that of the `spectral` one is (Yang, Simon and Bernstein 2023, arXiv 2310.17813, condition 1)."""
+        if group["rule"] == "adamw":
+            return 1 / inputs
+        return 1.0 if self._match_rms == "spectral" else math.sqrt(outputs / inputs / max(inputs, outputs))
 
     def begins(self, group: Mapping[str, Any]) -> Mapping[str, float | None]:
         """A velocity for a matrix; the two moments for all else."""

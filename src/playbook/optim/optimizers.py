@@ -26,6 +26,8 @@ class SGD(Optimizer):
     The same as `torch.optim.SGD` without momentum, but torch's `weight_decay` is a penalty added to the gradient.
     """
 
+    step_kind = "gradient"
+
     def __init__(
         self,
         params: ParamsT,
@@ -48,6 +50,7 @@ class Momentum(Optimizer):
     The same as `torch.optim.SGD(momentum=…)`, with decoupled weight decay.
     """
 
+    step_kind = "gradient"
     state_begins: ClassVar[Mapping[str, float | None]] = {"velocity": 0.0}
 
     def __init__(
@@ -76,6 +79,7 @@ class Nesterov(Optimizer):
     The same as `torch.optim.SGD(momentum=…, nesterov=True)`, with decoupled weight decay.
     """
 
+    step_kind = "gradient"
     state_begins: ClassVar[Mapping[str, float | None]] = {"velocity": 0.0}
 
     def __init__(
@@ -106,6 +110,7 @@ class RMSProp(Optimizer):
     a new rate does not act on old gradients.
     """
 
+    step_kind = "normalised"
     state_begins: ClassVar[Mapping[str, float | None]] = {"second_moment": 1.0, "velocity": 0.0}
 
     def __init__(
@@ -146,6 +151,7 @@ class RMSProp(Optimizer):
 class _Adaptive(Optimizer):
     """What Adam, NAdam and AdamW share: everything but the rule."""
 
+    step_kind = "normalised"
     state_begins: ClassVar[Mapping[str, float | None]] = {"first_moment": 0.0, "second_moment": 0.0}
     rule: ClassVar[Callable[..., None]]
 

@@ -113,6 +113,7 @@ class ScheduleFreeSGD(_ScheduleFree):
     `weight_lr_power`.
     """
 
+    step_kind = "gradient"
     state_begins: ClassVar[Mapping[str, float | None]] = {"fast": None}
     momentum_key = "momentum"
 
@@ -149,6 +150,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
     own (0.95 or 0.98 for long runs), and lr is 1 to 10 times AdamW's (authors' README).
     """
 
+    step_kind = "normalised"
     state_begins: ClassVar[Mapping[str, float | None]] = {"fast": None, "second_moment": 0.0}
     momentum_key = "beta1"
 

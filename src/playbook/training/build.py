@@ -17,6 +17,7 @@ from playbook.data.seeding import generators_seeded
 from playbook.errors import InputError, one_line
 from playbook.loggers.base import GuardedLogger, RunLogger
 from playbook.optim import Averaging, Schedule, averages, parameter_groups
+from playbook.optim.base import Optimizer
 from playbook.randomness import Stream, fold_in
 from playbook.tasks import Task
 from playbook.training.averaging import AVERAGED, averaging_of
@@ -106,6 +107,12 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
     groups = parameter_groups(model, lr=config.lr, lr_scales=config.lr_scales)
     _check_optimizer(config, groups, device)
     optimizer: torch.optim.Optimizer = config.optimizer.build(params=groups, lr=config.lr)
+    if any("param_growth" in group for group in groups) and not isinstance(optimizer, Optimizer):
+        raise InputError(
+            f"optimizer._target_={config.optimizer.target}: it does not scale its rate with the width of a layer, as"
+            " model.parametrization=mup needs it; use an optimizer of playbook.optim, or one that extends"
+            " playbook.optim.base.Optimizer"
+        )
     if averaging is not None and averages(optimizer):
         raise InputError(
             f"averaging._target_={config.averaging.target}: {type(optimizer).__name__} averages the weights itself; use"
