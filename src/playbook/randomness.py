@@ -22,6 +22,7 @@ class Stream(IntEnum):
     SPLIT = 5
     SAMPLE = 6
     EVALUATION = 7  # what a data set draws while it is evaluated: the same at every evaluation and in every trial
+    GRADIENT_NOISE = 8  # the examples on which a callback measures it
 
 
 def fold_in(seed: int, *words: int) -> int:

@@ -37,6 +37,7 @@ from playbook.training.build import TrialSetup
 from playbook.training.checkpoints import best_path, keep, resume_path
 from playbook.training.compilation import compile_training, uncompiled
 from playbook.training.distributed import any_of, average_running_statistics
+from playbook.training.evaluation_callback import EvaluationCallback, Weights
 from playbook.training.evaluator import Evaluator
 from playbook.training.lightning_adapter import LeanModule, WholeRun, averaged_weights, fit, make_trainer
 from playbook.training.micro_batches import warn_of_batch_norm, weighted_loss
@@ -290,6 +291,8 @@ class TrialLoop(LeanModule):
         """
         config, state = self._config, self._state
         average_running_statistics(self.model, self._rank)
+        with uncompiled(config.trainer.compile):
+            measured = self._measured_by_callbacks()
         with (
             uncompiled(config.trainer.compile),
             averaged_weights(self.trainer, self),
@@ -300,7 +303,7 @@ class TrialLoop(LeanModule):
             if self._average is not None:
                 with self._average.in_the_model(self.task, self._evaluator.whole_training_sample(), precision):
                     found |= self._evaluator.evaluate_average(self.model, precision, state.step)
-            metrics = found.metrics
+            metrics = found.metrics | measured
             decisive = (config.objective.metric, "val/loss", "train/eval_loss")
             finite = all(math.isfinite(metrics[name]) for name in decisive if name in metrics)
             state.metrics = metrics
@@ -326,6 +329,17 @@ class TrialLoop(LeanModule):
         else:
             self._end_as_diverged(state.step, "the loss of an evaluation is not finite")
         self._clock = perf_counter()  # an evaluation is not part of the next step
+
+    def _measured_by_callbacks(self) -> dict[str, float]:
+        """Of the weights that are trained, where an average of them is evaluated."""
+        callbacks = [each for each in self._setup.callbacks if isinstance(each, EvaluationCallback)]
+        if not callbacks:
+            return {}
+        setup, precision = self._setup, self.trainer.precision_plugin
+        weights = Weights(
+            self.step, self.model, self.task, setup.train, setup.device, precision, seed=self._config.seed
+        )
+        return {name: value for each in callbacks for name, value in each.measure(weights).items()}
 
     def _save_to_resume(self) -> None:
         checkpoints = self._folder / CHECKPOINTS
