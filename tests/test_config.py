@@ -160,6 +160,9 @@ EMPTY = {
     "init_from": "weights.pt",
     "init_skip": ["head"],
     "freeze": ["stem"],
+    "keep_commits": [100],
+    "continue_from": "elsewhere",
+    "pause_at": 100,
     "schedule.decay_steps": 5,
     "logger.group": "mine",
     "logger.dir": "elsewhere",
@@ -201,6 +204,9 @@ def test_every_key_but_paths_and_logger_changes_the_fingerprint(words: tuple[str
         "data.root",
         "data.download",
         "data.num_workers",
+        "keep_commits",
+        "continue_from",
+        "pause_at",
     )
     assert (after.fingerprint() == load_config(before).fingerprint()) == left_out
 
@@ -222,6 +228,9 @@ def test_the_fingerprint_is_the_same_in_every_process_and_version() -> None:
         "logger",
         "data.root",
         "data.download",
+        "keep_commits",
+        "continue_from",
+        "pause_at",
     }
 
 
