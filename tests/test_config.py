@@ -161,6 +161,9 @@ EMPTY = {
     "init_skip": ["head"],
     "freeze": ["stem"],
     "model.base_width": 64,
+    "keep_commits": [100],
+    "continue_from": "elsewhere",
+    "pause_at": 100,
     "schedule.decay_steps": 5,
     "logger.group": "mine",
     "logger.dir": "elsewhere",
@@ -202,6 +205,9 @@ def test_every_key_but_paths_and_logger_changes_the_fingerprint(words: tuple[str
         "data.root",
         "data.download",
         "data.num_workers",
+        "keep_commits",
+        "continue_from",
+        "pause_at",
     )
     assert (after.fingerprint() == load_config(before).fingerprint()) == left_out
 
@@ -223,6 +229,9 @@ def test_the_fingerprint_is_the_same_in_every_process_and_version() -> None:
         "logger",
         "data.root",
         "data.download",
+        "keep_commits",
+        "continue_from",
+        "pause_at",
     }
 
 

@@ -43,8 +43,12 @@ GROUPS = {
 }
 CALLBACK = "pytorch_lightning.Callback"
 
-NOT_PART_OF_A_TRIAL = ("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download")
-"""Keys that say where a trial writes or finds things, not what it computes."""
+NOT_PART_OF_A_TRIAL = (
+    *("output_root", "output_dir", "resume", "overwrite", "logger", "data.root", "data.download"),
+    *("keep_commits", "continue_from", "pause_at"),
+)
+"""Keys that say where a trial writes or finds things, what it keeps, or where it begins or rests, not what it
+computes."""
 
 SAME_WHATEVER: Mapping[str, Any] = {"data.num_workers": 0}
 """Keys that change no trial, and the value that stands for all of theirs: it does not matter who makes the batches."""
@@ -57,6 +61,9 @@ ADDED_LATER: Mapping[str, Any] = {
     "init_from": None,
     "init_skip": [],
     "freeze": [],
+    "keep_commits": [],
+    "continue_from": None,
+    "pause_at": None,
     "averaging": NO_AVERAGING,
     "optimizer.decay": "lr",
     "model.parametrization": "standard",
@@ -152,6 +159,9 @@ class Config:
     init_from: Annotated[str, Field(min_length=1)] | None
     init_skip: list[Annotated[str, Field(min_length=1)]]
     freeze: list[Annotated[str, Field(min_length=1)]]
+    keep_commits: list[PositiveInt]
+    continue_from: Annotated[str, Field(min_length=1)] | None
+    pause_at: PositiveInt | None
     task: Component
     data: Component
     model: Component
@@ -160,6 +170,10 @@ class Config:
     averaging: Component
     logger: Component
     callbacks: Mapping[str, Component]
+
+    def is_evaluated_at(self, step: int) -> bool:
+        """Whether the weights after `step` updates are evaluated, and committed."""
+        return 0 <= step <= self.total_steps and (step % self.eval_every == 0 or step == self.total_steps)
 
     @property
     def total_steps(self) -> int:
@@ -221,7 +235,9 @@ def load_config(plain: Mapping[str, Any]) -> Config:
     callbacks = {
         name: components.check(block, join("trainer.callbacks", name), base=CALLBACK) for name, block in given.items()
     }
-    return Config(**values, **blocks, callbacks=callbacks)
+    config = Config(**values, **blocks, callbacks=callbacks)
+    _refuse_steps_without_a_commit(config)
+    return config
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -291,6 +307,19 @@ def _refuse_what_is_not_offered(plain: Mapping[str, Any]) -> None:
             block in ("", "trainer") or (block in GROUPS and not settable(plain[block], block, name))
         ):
             raise InputError(f"{key}={show(value)}: {reason}")
+
+
+def _refuse_steps_without_a_commit(config: Config) -> None:
+    """What is kept, and where a run pauses, is a commit: the end of an evaluation."""
+    given = {"keep_commits": config.keep_commits, "pause_at": [] if config.pause_at is None else [config.pause_at]}
+    for key, steps in given.items():
+        for step in steps:
+            if not config.is_evaluated_at(step):
+                last = config.total_steps
+                raise InputError(
+                    f"{key}={show(getattr(config, key))}: there is no commit at step {step}; allowed are the steps of"
+                    f" evaluations: multiples of eval_every={config.eval_every} up to {last}, and {last}"
+                )
 
 
 def _supplied(data: Any) -> dict[str, frozenset[str]]:

@@ -5,7 +5,8 @@
     evals.csv         a row a metric an evaluation: step k is after k updates, step 0 before the first
     predictions.csv   a row an example of a fixed sample of the validation split, an evaluation
     examples.bin      a record an evaluation: what each example had to say about the objective (`playbook.examples`)
-    checkpoints/      the best, and the one to resume from
+    checkpoints/      the best, the one to resume from, and kept commits
+    paused.json       how far a run is that was told to pause; gone when it has ended
     result.json       written last: a folder that has it holds a finished trial
 
 Tables only grow, at commits; after a crash the rows past the last commit are cut off. Each commit, and at the end
@@ -37,6 +38,8 @@ PREDICTIONS = "predictions.csv"
 EXAMPLES = "examples.bin"
 CHECKPOINTS = "checkpoints"
 RESULT = "result.json"
+PAUSED = "paused.json"
+"""What `result.json` would say, of a run that rests at a commit before its end."""
 WANDB_ID = "wandb.json"
 """The id of the run's W&B run, so that a resumed run goes on there."""
 CRASHES = "crash_*.txt"
@@ -74,10 +77,10 @@ class Result:
     constant prediction would get and `above_chance` the share of chance's distance from perfect that the trial
     covered (1 is perfect, 0 is chance). `objective_se` is the standard error of `objective` over the `n_examples`
     validation examples that it was measured on, where the task knows the noise of one. All of them are None for an
-    infeasible trial, which says its `reason`.
+    infeasible trial, which says its `reason`. Those of a `paused` run are of the `steps` that it has done.
     """
 
-    status: Literal["complete", "infeasible"]
+    status: Literal["complete", "infeasible", "paused"]
     objective: float | None
     best_step: int | None
     final_objective: float | None
@@ -207,13 +210,27 @@ def read_table(folder: Path, name: str) -> pl.DataFrame:
 
 
 def write_result(folder: Path, result: Result) -> None:
-    """Write `result.json`, which ends the run."""
-    replace_file(folder / RESULT, json.dumps(asdict(result), indent=2, allow_nan=False) + "\n")
+    """Write `result.json`, which ends the run; or `paused.json`, of one that goes on another day."""
+    name = PAUSED if result.status == "paused" else RESULT
+    replace_file(folder / name, json.dumps(asdict(result), indent=2, allow_nan=False) + "\n")
 
 
 def read_result(folder: Path) -> Result | None:
     """The result of a finished run; None while there is none."""
-    path = folder / RESULT
+    return _read_result(folder / RESULT)
+
+
+def read_paused(folder: Path) -> Result | None:
+    """How far a run is that has paused; None where it has not, or has ended since."""
+    return None if (folder / RESULT).exists() else _read_result(folder / PAUSED)
+
+
+def commit_name(step: int) -> str:
+    """Of a kept commit, in `CHECKPOINTS`."""
+    return f"commit_{step:08d}.ckpt"
+
+
+def _read_result(path: Path) -> Result | None:
     if not path.exists():
         return None
     try:

@@ -19,7 +19,17 @@ from typing import Any
 from playbook.config import dump_config, read_config
 from playbook.errors import InputError
 from playbook.lock import LOCK
-from playbook.run_files import CHECKPOINTS, CONFIG, CRASHES, RESULT, WANDB_ID, Result, read_result, write_result
+from playbook.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    CRASHES,
+    RESULT,
+    WANDB_ID,
+    Result,
+    commit_name,
+    read_result,
+    write_result,
+)
 from playbook.study.app import App
 from playbook.study.design import Trial
 from playbook.study.study_files import fault_in
@@ -84,7 +94,7 @@ def trained_before(
         if same is None or result is None or fault_in(result) or same[0].number in found:
             continue
         trial, config = same
-        if result.environment and result.environment == app.environment(config):
+        if result.environment and result.environment == app.environment(config) and _has_commits(source, config):
             found[trial.number] = TrainedBefore(trial, source, result, config)
     return [found[number] for number in sorted(found)]
 
@@ -95,6 +105,11 @@ def sentence(reused: Sequence[TrainedBefore], n_trials: int) -> str:
     names = [name for name, _ in counts.most_common()]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"{len(reused)} of {n_trials} trials were trained before (in {shown}): reused; study.reuse=false trains anew"
+
+
+def _has_commits(source: Path, config: Mapping[str, Any]) -> bool:
+    """Whether it kept the commits that the trial is to keep."""
+    return all((source / CHECKPOINTS / commit_name(step)).exists() for step in config.get("keep_commits", ()))
 
 
 def _home(source: Path) -> str:

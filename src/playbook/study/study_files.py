@@ -71,10 +71,10 @@ class Crash:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended. A crashed one has no result."""
+    """How a trial ended, or how far it is that has paused. A crashed one has no result."""
 
     trial: Trial
-    status: Literal["complete", "infeasible", "crashed"]
+    status: Literal["complete", "infeasible", "paused", "crashed"]
     result: Result | None = None
     crash: Crash | None = None
 

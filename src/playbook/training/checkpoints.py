@@ -6,6 +6,7 @@ file, and `torch.load(path, weights_only=True)` or `unzip -z` still read it.
 
     step_00000400.ckpt     one of the best evaluations
     resume_00000400.ckpt   where the run goes on; the one before it is kept too, and none once the run is finished
+    commit_00000400.ckpt   the same, kept for good: of the steps of `keep_commits`, from which other runs can go on
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from playbook.errors import InputError
-from playbook.run_files import sync_folder
+from playbook.run_files import commit_name, sync_folder
 
 GENERATIONS = 2
 """Checkpoints to resume from that are kept: where the newest turns out damaged, the one before it serves."""
 
-_OUR_NAME = re.compile(r"(step|resume)_\d{8,}\.ckpt")
+_OUR_NAME = re.compile(r"(step|resume|commit)_\d{8,}\.ckpt")
 _LABEL = b"sha256:"
 _COMMENT_BYTES = len(_LABEL) + 64
 _END_RECORD_BYTES = 22  # of a zip archive without a comment; its last two are the comment's length
@@ -124,7 +125,7 @@ def step_of(path: Path) -> int:
     return int(path.stem.rpartition("_")[2])
 
 
-def saved(folder: Path, kind: Literal["step", "resume"]) -> list[Path]:
+def saved(folder: Path, kind: Literal["step", "resume", "commit"]) -> list[Path]:
     """The checkpoints of a kind, the oldest first; files of other names are not ours."""
     return sorted((path for path in folder.glob(f"{kind}_*.ckpt") if _OUR_NAME.fullmatch(path.name)), key=step_of)
 
@@ -134,18 +135,25 @@ def best_path(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08d}.ckpt"
 
 
+def commit_path(folder: Path, step: int) -> Path:
+    """Where a kept commit is."""
+    return folder / commit_name(step)
+
+
 def resume_path(folder: Path, step: int) -> Path:
     """Where the checkpoint to go on from is."""
     return folder / f"resume_{step:08d}.ckpt"
 
 
 def keep(folder: Path, best: Iterable[int], *, generations: int = GENERATIONS, newest: int | None = None) -> None:
-    """Delete all checkpoints but those of the `best` steps and the last `generations` to resume from.
+    """Delete all checkpoints but those of the `best` steps, the kept commits and the last `generations` to resume from.
 
     Those past the step `newest` go, and so does what a crash left half written; files of other names stay.
     """
+    commits = [path for path in saved(folder, "commit") if newest is None or step_of(path) <= newest]
     resume = [path for path in saved(folder, "resume") if newest is None or step_of(path) <= newest]
-    keep_only(folder, [*(best_path(folder, step) for step in best), *resume[max(0, len(resume) - generations) :]])
+    resume = resume[max(0, len(resume) - generations) :]
+    keep_only(folder, [*(best_path(folder, step) for step in best), *commits, *resume])
 
 
 def keep_only(folder: Path, kept: Iterable[Path]) -> None:

@@ -78,6 +78,11 @@ class Run:
         ranked = values.sort(["value", "step"], descending=[objective.mode == "max", False])
         return ranked["step"].to_list()
 
+    @property
+    def commits(self) -> list[int]:
+        """The steps from which other runs can go on (`keep_commits`), in order."""
+        return [step_of(path) for path in saved(self.path / CHECKPOINTS, "commit")]
+
     def model(self, step: int | None = None, *, averaged: bool | None = None) -> Predictor:
         """The model of the best evaluation, or of the kept checkpoint at `step`, on the CPU in evaluation mode.
 

@@ -34,7 +34,7 @@ from playbook.run_files import CHECKPOINTS, EVALS, EXAMPLES, PREDICTIONS, STEPS,
 from playbook.training import result
 from playbook.training.averaging import AVERAGED_WEIGHTS, AveragedWeights
 from playbook.training.build import TrialSetup
-from playbook.training.checkpoints import best_path, keep, resume_path
+from playbook.training.checkpoints import best_path, commit_path, keep, resume_path
 from playbook.training.compilation import compile_training, uncompiled
 from playbook.training.distributed import any_of, average_running_statistics
 from playbook.training.evaluation_callback import EvaluationCallback, Weights
@@ -98,14 +98,14 @@ class TrialLoop(LeanModule):
         return self._state.step
 
     def run(self) -> Result | None:
-        """Train to the end, or to where the trial turns out infeasible; None where a signal stopped it before.
+        """Train to the end, to `pause_at`, or to where the trial turns out infeasible; None where a signal stopped it.
 
         Raises:
             InputError: a callback asks for what this trainer does not have.
             CrashError: a callback, or StopIteration, ended training before its last step.
         """
         config = self._config
-        if self.step < config.total_steps:
+        if self.step < config.total_steps and not self._is_paused:
             trainer = make_trainer(
                 config.trainer,
                 max_steps=config.total_steps,
@@ -125,6 +125,8 @@ class TrialLoop(LeanModule):
             return result.infeasible(config, self._state, **self._infeasible)
         if self._interrupted:
             return None
+        if self._is_paused:
+            return result.paused(config, self._state, self._evaluator.num_judged)
         if self.step < config.total_steps:
             raise CrashError(
                 f"a callback stopped training at step {self.step} of {config.total_steps};"
@@ -236,7 +238,7 @@ class TrialLoop(LeanModule):
             param.grad = None
 
         step, total_steps = self._state.step, self._config.total_steps
-        due = step % self._config.eval_every == 0 or step == total_steps
+        due = self._config.is_evaluated_at(step)
         alone = self._rank.world_size == 1
         settles = due or step % SETTLE_EVERY == 0
         # Ranks must agree to stop, which they do where they communicate anyway.
@@ -252,6 +254,8 @@ class TrialLoop(LeanModule):
             self.commit()
         if stops and step < total_steps:
             self._end_as_interrupted(committed=due, can_save=alone)
+        elif due and self._is_paused:
+            self.trainer.should_stop = True
         elif self._progress.is_due(monotonic()):
             self._progress.show(step, self.buffer.last_loss)
 
@@ -343,9 +347,11 @@ class TrialLoop(LeanModule):
 
     def _save_to_resume(self) -> None:
         checkpoints = self._folder / CHECKPOINTS
+        if self.step in self._config.keep_commits:
+            self.trainer.save_checkpoint(commit_path(checkpoints, self.step), weights_only=False)
         self.trainer.save_checkpoint(resume_path(checkpoints, self.step), weights_only=False)
         if self._rank.is_first:
-            keep(checkpoints, self._best_steps())
+            keep(checkpoints, self._state.weights_to_keep(self._config))
 
     def _best_steps(self) -> list[int]:
         return [step for step, _ in self._state.best(self._config.objective.mode, self._config.keep_best)]
@@ -367,6 +373,12 @@ class TrialLoop(LeanModule):
         if self._rank.is_first:
             self._tables[name].append(rows)
             self._state.tables[name] = self._tables[name].mark
+
+    @property
+    def _is_paused(self) -> bool:
+        """Whether it has come to where it was told to pause, before its end."""
+        pause_at = self._config.pause_at
+        return pause_at is not None and pause_at <= self.step < self._config.total_steps
 
     @property
     def _seconds(self) -> float:

@@ -95,6 +95,8 @@ def summary(result: Result) -> Table:
         result.status if result.reason is None else f"{result.status}: {result.reason} at step {result.reason_step}"
     )
     rows: list[tuple[str, Any]] = [("status", status)]
+    if result.status == "paused":
+        rows.append(("next", "the same command without pause_at goes on"))
     if result.reason_message:
         rows.append(("", result.reason_message))
     if result.reason is not None:

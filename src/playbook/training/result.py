@@ -54,6 +54,21 @@ def infeasible(
     )
 
 
+def paused(config: Config, state: RunState, num_judged: int) -> Result:
+    """A trial that rests at its last evaluation."""
+    ((best_step, objective),) = state.best(config.objective.mode, 1)
+    return Result(
+        status="paused",
+        objective=objective,
+        objective_se=state.standard_errors.get(best_step),
+        n_examples=num_judged,
+        best_step=best_step,
+        final_objective=state.objectives[-1][1],
+        steps=state.step,
+        **_common(config, state),
+    )
+
+
 def _common(config: Config, state: RunState) -> dict[str, Any]:
     return {
         "seconds": round(state.seconds, 3),

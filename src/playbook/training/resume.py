@@ -16,6 +16,7 @@ from playbook.run_files import (
     CHECKPOINTS,
     CONFIG,
     CRASHES,
+    PAUSED,
     RECORDS,
     RESULT,
     STEPS,
@@ -26,7 +27,8 @@ from playbook.run_files import (
     replace_file,
     write_result,
 )
-from playbook.training.checkpoints import best_path, keep, keep_only, load_of_step, saved
+from playbook.training.checkpoints import best_path, commit_path, keep, keep_only, load_of_step, saved
+from playbook.training.continuation import continue_from
 from playbook.training.data import without_unknown_data
 from playbook.training.state import RunState
 
@@ -57,9 +59,11 @@ def finished_result(folder: Path, config: Config) -> Result | None:
             " name another folder, or overwrite=true to start afresh"
         )
     result = read_result(folder)
-    if result is not None and (left := saved(folder / CHECKPOINTS, "resume")):
+    if result is not None:
+        if result.status == "complete":
+            _refuse_commits_that_are_missing(folder, config, result.steps)
         with suppress(OSError):  # killed between the result and this; where nothing can be deleted, it does no harm
-            for path in left:
+            for path in (*saved(folder / CHECKPOINTS, "resume"), folder / PAUSED):
                 path.unlink(missing_ok=True)
     return result
 
@@ -71,18 +75,24 @@ def begin(folder: Path, config: Config, here: Mapping[str, Any]) -> RunState:
 
     Raises:
         InputError: the run was begun in another environment, where it would have other numbers, or a table or one of
-            its best checkpoints is not what the run wrote. Nothing was changed.
+            its best checkpoints is not what the run wrote; or it cannot go on from where `continue_from` says. Nothing
+            was changed.
     """
     checkpoints = folder / CHECKPOINTS
+    begins = config.overwrite or not saved(checkpoints, "resume")
+    beginning = continue_from(config, here) if begins and config.continue_from is not None else None
     if config.overwrite:
         _clear(folder)
     if config.overwrite or not (folder / CONFIG).exists():
         replace_file(folder / CONFIG, dump_config(config.plain()))
     checkpoints.mkdir(exist_ok=True)
+    if beginning is not None:
+        beginning.put_into(folder)
     state = last_commit(folder)
+    _refuse_commits_that_are_missing(folder, config, state.step)
     if state.checkpoint is not None and config.resume != "force":
         _refuse_another_environment(folder, state.environment, here)
-    best = [step for step, _ in state.best(config.objective.mode, config.keep_best)]
+    best = state.weights_to_keep(config)
     _refuse_damage(best_path(checkpoints, step) for step in best)
     _tell_of_missing(folder, state, best)
     records = [Record(folder, name, state.tables.get(name)) for name in RECORDS]
@@ -108,9 +118,11 @@ def last_commit(folder: Path) -> RunState:
 
 
 def finish(folder: Path, config: Config, result: Result, state: RunState) -> None:
-    """Write `result.json`, which ends the run; nobody goes on from its checkpoints then."""
+    """Write `result.json`, which ends the run: of its commits those stay that were to be kept. Or let it rest."""
     write_result(folder, result)
-    keep(folder / CHECKPOINTS, [step for step, _ in state.best(config.objective.mode, config.keep_best)], generations=0)
+    if result.status != "paused":
+        keep(folder / CHECKPOINTS, state.weights_to_keep(config), generations=0)
+        (folder / PAUSED).unlink(missing_ok=True)
 
 
 def abandon(folder: Path) -> None:
@@ -131,6 +143,16 @@ def _refuse_another_environment(folder: Path, there: Mapping[str, Any], here: Ma
             f"output_dir={folder} was begun elsewhere ({'; '.join(differences)}) and would end with other numbers;"
             " resume=force goes on all the same"
         )
+
+
+def _refuse_commits_that_are_missing(folder: Path, config: Config, done: int) -> None:
+    """A commit that was to be kept and was not: the run has passed it, and does not come back."""
+    for step in (each for each in config.keep_commits if each <= done):
+        if not commit_path(folder / CHECKPOINTS, step).exists():
+            raise InputError(
+                f"keep_commits={config.keep_commits}: the run in {folder} is at step {done} and kept no commit at step"
+                f" {step}; leave it out, or train again with overwrite=true"
+            )
 
 
 def _refuse_damage(best: Iterable[Path]) -> None:
@@ -171,6 +193,7 @@ def _clear(folder: Path) -> None:
     """
     checkpoints = folder / CHECKPOINTS
     (folder / RESULT).unlink(missing_ok=True)
+    (folder / PAUSED).unlink(missing_ok=True)
     (folder / WANDB_ID).unlink(missing_ok=True)
     if checkpoints.exists():
         keep_only(checkpoints, saved(checkpoints, "step"))

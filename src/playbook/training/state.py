@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from playbook.config import Config
 from playbook.errors import InputError
 from playbook.run_files import RECORDS, Mark
 
@@ -36,6 +37,16 @@ class RunState:
         """The `count` best evaluations, best first; of equals the earlier one."""
         sign = 1 if mode == "min" else -1
         return sorted(self.objectives, key=lambda pair: (sign * pair[1], pair[0]))[:count]
+
+    def weights_to_keep(self, config: Config) -> list[int]:
+        """The steps of the best evaluations so far, and of those up to each kept commit: whoever goes on from there
+        may find no better one."""
+        mode, count = config.objective.mode, config.keep_best
+        steps = [step for step, _ in self.best(mode, count)]
+        for commit in (each for each in config.keep_commits if each <= self.step):
+            until = RunState(objectives=[pair for pair in self.objectives if pair[0] <= commit])
+            steps += [step for step, _ in until.best(mode, count)]
+        return list(dict.fromkeys(steps))
 
     def plain(self) -> dict[str, Any]:
         """What goes into a checkpoint; the step is Lightning's `global_step` there."""

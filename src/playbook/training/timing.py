@@ -107,9 +107,10 @@ def seconds_of_trial(plain: Mapping[str, Any], clock: Callable[[], float] = perf
 
 
 def _without_traces(plain: Mapping[str, Any]) -> Config:
-    """The config, to train without a logger, and without fetching data that are not there."""
+    """The config, to train from step 0 without a logger, and without fetching data that are not there."""
     data = {**plain["data"], **({"download": False} if "download" in plain["data"] else {})}
-    return load_config({**plain, "data": data, "logger": {"_target_": "playbook.loggers.NullLogger"}})
+    own: dict[str, Any] = {"keep_commits": [], "continue_from": None, "pause_at": None}
+    return load_config({**plain, **own, "data": data, "logger": {"_target_": "playbook.loggers.NullLogger"}})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from rich.console import Console
 from playbook.config import Config
 from playbook.errors import CrashError, InputError, exit_with
 from playbook.lock import locked
-from playbook.run_files import CONFIG, Result, read_result
+from playbook.run_files import CONFIG, Result, read_paused, read_result
 from playbook.training.build import TrialSetup, build
 from playbook.training.code_hash import code_of
 from playbook.training.commands import Commands
@@ -45,8 +45,9 @@ OUT_OF_MEMORY = 99
 def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> Result:
     """Train the trial that `config` describes into `config.output_dir`, going on where it was interrupted.
 
-    A finished trial is returned as it is. With `reuse_data` the data stay in memory for the next trial of this process
-    that asks for the same: files that have changed in between are not read again.
+    A finished trial is returned as it is; one that rests at `config.pause_at` has the status `paused`. With
+    `reuse_data` the data stay in memory for the next trial of this process that asks for the same: files that have
+    changed in between are not read again.
 
     Raises:
         InputError: something in the config does not fit the data, the machine or the folder. Nothing has been written.
@@ -129,7 +130,7 @@ def _train(
             elif code:
                 sys.exit(code)
             else:
-                result = read_result(folder)
+                result = read_result(folder) or read_paused(folder)
                 assert result is not None, "the first rank writes the result"
         if result is None and memory.exceeded is not None:
             result = infeasible(config, state, reason="out_of_memory", step=state.step, message=memory.exceeded)
@@ -187,7 +188,7 @@ def _run(
             abandon(folder)
         raise
     finally:
-        logger.close(result)
+        logger.close(None if result is not None and result.status == "paused" else result)
     if result is not None and setup.rank.is_first:
         finish(folder, config, result, state)  # last: killed before it, the logger is told again
     return result, logged_to
