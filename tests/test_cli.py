@@ -5,6 +5,7 @@ Most commands run in this process, a tenth of a second each; what only a process
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -147,6 +148,11 @@ REFUSED: list[tuple[str, list[str]]] = [
     ("model._target_=playbook.models.Nope", ["model._target_=playbook.models.Nope", "Nope"]),
     ("+model.input_shape=[3]", ["model.input_shape=[3]", "the program supplies this"]),
     ("+optimizer.lr=0.3", ["optimizer.lr=0.3", "the program supplies this"]),
+    (
+        "optimizer=sgd optimizer._target_=torch.optim.SGD ~optimizer.decay_norm_and_bias ~optimizer.decay"
+        " +optimizer.fused=true +optimizer.foreach=true",
+        ["optimizer", "fused", "foreach"],
+    ),
     ("schedule._target_=torch.nn.ReLU", ["schedule._target_=torch.nn.ReLU", "playbook.optim.Schedule"]),
     ("model._target_=torch.nn.LSTM", ["model", "input_shape", "HYDRA_FULL_ERROR=1"]),
     ("model._target_=torch.nn.Linear", ["model: Linear has no width, depth", "conf/model/<name>.yaml"]),
@@ -554,9 +560,16 @@ def _counted(function: Callable[..., None], calls: list[None]) -> Callable[..., 
     return counted
 
 
-@pytest.mark.parametrize("word", ["lr=abc", "model._target_=os.system"])
-def test_a_refusal_as_the_shell_sees_it(tmp_path: Path, word: str) -> None:
-    done = python(str(ROOT / "train.py"), word, folder=tmp_path)
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        ((), "lr=abc"),
+        pytest.param((), "model._target_=os.system", marks=pytest.mark.integration),
+        pytest.param(("-O",), "lr=abc", marks=pytest.mark.integration),  # no assertion holds a user back
+    ],
+)
+def test_a_refusal_as_the_shell_sees_it(tmp_path: Path, flags: tuple[str, ...], word: str) -> None:
+    done = python(*flags, str(ROOT / "train.py"), word, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {word}: allowed ")
     assert done.stderr.count("\n") == 1
@@ -576,6 +589,33 @@ def test_a_terminal_that_knows_ascii_alone(tmp_path: Path) -> None:
     done = python(str(ROOT / "train.py"), "--help", folder=tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "group=option" in done.stdout
+
+
+def test_characters_that_the_locale_does_not_have_are_refused(door: Door) -> None:
+    """As Python gives them where PYTHONUTF8=0 and the locale is C; what holds them could not be written."""
+    word = "study.goal='" + "Größe'".encode().decode("ascii", "surrogateescape")
+    assert word.isprintable() is False
+    line = door("-m", "lr=0.1,0.2", word, *SMALL).line
+    assert line.startswith("study.goal='Gr????e': the locale of this shell (")
+    assert "lacks some of these characters; put LC_ALL=C.UTF-8" in line
+
+
+def test_a_study_and_its_report_on_a_terminal_that_knows_ascii_alone(
+    door: Door,
+    script_door: Callable[[str], Callable[..., tuple[object, object]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """±, × and what is typed are shown as ?, and stand in the files as they are."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="ascii", line_buffering=True) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        assert door("-m", "lr=0.1,0.2,1e37", "study.name=s", "study.goal='Größe → α?'", *SMALL).code == 0
+        assert script_door("report")("study_dir=outputs/studies/s")[0] == 0
+    assert "Gr??e ? ??" in out.buffer.getvalue().decode("ascii")
+    assert b"Traceback" not in err.buffer.getvalue()
+    assert "Größe → α?" in (tmp_path / "outputs/studies/s/report/index.html").read_text(encoding="utf-8")
 
 
 def test_hydra_full_error_shows_where_a_fault_was_found(tmp_path: Path) -> None:

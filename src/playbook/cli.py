@@ -187,6 +187,7 @@ def hydra_arguments(typed: Sequence[str]) -> list[str]:
     Raises:
         InputError: what Hydra, or argparse before it, would answer with a page or a traceback.
     """
+    _refuse_what_is_no_text(typed)
     parser = get_args_parser()
     parser.error = _refuse_flag  # type: ignore[method-assign]
     flags, rest = parser.parse_known_args(list(typed))  # it takes the overrides on one side of a flag alone
@@ -198,6 +199,17 @@ def hydra_arguments(typed: Sequence[str]) -> list[str]:
     _refuse_overrides(overrides, multirun=flags.multirun)
     mended = [re.sub(_NO_PLAIN_NAME, r"\1'\2'", re.sub(_OPEN_BLOCK_OF_A_STUDY, "++", word)) for word in overrides]
     return [*(word for word in typed if word not in overrides), *mended]
+
+
+def _refuse_what_is_no_text(typed: Sequence[str]) -> None:
+    """Bytes that Python could not read stand for themselves in a word; no file of a run could hold them."""
+    for word in typed:
+        shown = word.encode("utf-8", "replace").decode()
+        if shown != word:
+            raise InputError(
+                f"{shown}: the locale of this shell ({sys.getfilesystemencoding()}) lacks some of these characters;"
+                " put LC_ALL=C.UTF-8 before the command"
+            )
 
 
 def _refuse_flag(message: str) -> NoReturn:

@@ -206,6 +206,17 @@ def test_a_data_set_and_targets_that_do_not_fit_are_refused(in_memory):
         DatasetSplit(data, torch.zeros(50, 1, dtype=torch.float64))
 
 
+def test_tensors_that_do_not_fit_are_refused(in_memory):
+    inputs, targets = in_memory.inputs[:50], in_memory.targets[:50]
+    for make in (TensorSplit, lambda *given: StoredSplit(*given, lambda tree: tree)):
+        with pytest.raises(InputError, match="inputs and targets have 49 and 50 rows"):
+            make(inputs, targets[:49])
+        with pytest.raises(InputError, match="inputs and targets have 40 and 50 rows"):
+            make({"left": inputs, "right": inputs[:40]}, targets)
+    with pytest.raises(InputError, match=r"inputs are float64 \(50, \d.*: give float32"):
+        TensorSplit(inputs.double(), targets)
+
+
 def test_loaders_reach_workers_that_do_not_share_memory(stored):
     loader = StepLoader(stored, augmentation=CropFlip(2, True), **SETTINGS)
     copy = pickle.loads(pickle.dumps(loader._make_batch))  # what a spawned worker gets, as on macOS

@@ -98,11 +98,21 @@ def test_an_unknown_compression_and_an_encrypted_archive_are_one_line(tmp_path):
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = archive(tmp_path / "mine.npz", member(np.zeros((1 << 20, 3))))
     assert path.stat().st_size < 1 << 17
-    monkeypatch.setattr(npz, "_memory", lambda: 1 << 25)
+    monkeypatch.setattr(npz, "bytes_of_memory", lambda: 1 << 25)
     unpacked = []
     monkeypatch.setattr(npz.np, "empty", lambda *_: unpacked.append(1))
     assert "do not fit twice into this machine's" in refusal(path)
     assert not unpacked
+
+
+def test_arrays_that_fit_one_by_one_and_not_together_are_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", **{name: np.zeros(1 << 16) for name in ("one", "two", "three")})
+    monkeypatch.setattr(npz, "bytes_of_memory", lambda: 5 << 19)  # two and a half arrays, twice
+    file = npz.NpzFile(tmp_path / "a.npz")
+    for _ in range(3):
+        assert [len(file.array(name)) for name in ("one", "two")] == [1 << 16] * 2
+    with pytest.raises(InputError, match=r"three cannot be read \(its 0\.0 GB with one, two do not fit twice into"):
+        file.array("three")
 
 
 @pytest.mark.parametrize("targets", [np.empty((50, 0)), np.full(50, 1e200), np.full(50, 1e-200)])

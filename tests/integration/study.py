@@ -75,11 +75,15 @@ class Study:
         assert not self.ended(number), "it was too quick for this test"
 
     def process(self, number: int) -> int:
-        """The process that a trial runs in: it holds the folder."""
-        (pid,) = {
+        """The process that a trial runs in."""
+        (pid,) = self.processes(number)
+        return pid
+
+    def processes(self, number: int) -> set[int]:
+        """Those that hold the folder of a trial: the one that it runs in, if any."""
+        return {
             int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/fd/*") if _points_to(path, self.trial(number))
         }
-        return pid
 
     def committed(self, number: int) -> list[str]:
         """The rows of `steps.csv` that no interruption can undo; they have the time that each step took."""

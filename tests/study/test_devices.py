@@ -141,6 +141,7 @@ study: {app: app.OfTwoDevices}
 """
 
 
+@pytest.mark.integration
 def test_a_study_of_trials_of_two_devices_gives_each_two(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

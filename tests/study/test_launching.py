@@ -316,6 +316,7 @@ def test_a_trial_whose_place_slurm_takes_has_not_crashed(module, ends):
 # submitit's processes of this machine, real ones.
 
 
+@pytest.mark.integration
 def test_local_jobs_wait_for_their_gpu_and_one_that_dies_is_alone(tmp_path, monkeypatch):
     """There are two GPUs, so two jobs run at a time; submitit would start all four at once."""
     monkeypatch.setattr(_submitit, "cpu_count", lambda: 8)

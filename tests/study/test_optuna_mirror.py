@@ -18,6 +18,7 @@ from ended_study import ARMS, DIVERGES_FROM, EVALUATED, PLAIN, begin, end
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
+from playbook.analysis.study import load_study
 from playbook.errors import InputError
 from playbook.lock import locked
 from playbook.study.design import Design, Trial
@@ -452,27 +453,45 @@ def changed(database):
         connection.execute("UPDATE trial_values SET value = 0.0 WHERE value IS NOT NULL")
 
 
+def with_another_setting(database):
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE trial_params SET param_value = param_value * 1.5 WHERE trial_id = 3")
+
+
 def with_a_trial_less(database):
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("DELETE FROM trials WHERE number = 3")
 
 
-@pytest.mark.parametrize("damage", [deleted, cut, overwritten, changed, with_a_trial_less])
-def test_the_database_of_a_finished_study_is_made_again_from_its_files(tmp_path, damage, capsys):
-    trials = begin(tmp_path / "study", PLAIN, 9)
-    end(tmp_path / "study", PLAIN, trials)
+@pytest.mark.parametrize("design", [PLAIN, ARMS], ids=["plain", "arms"])
+@pytest.mark.parametrize("damage", [deleted, cut, overwritten, changed, with_another_setting, with_a_trial_less])
+def test_the_database_of_a_finished_study_is_made_again_from_its_files(tmp_path, damage, design, capsys):
+    trials = begin(tmp_path / "study", design, 9)
+    end(tmp_path / "study", design, trials, crashed={2: "the first time"})
 
     def ledger():
-        found = Ledger(tmp_path / "study", PLAIN, trials, None)
+        found = Ledger(tmp_path / "study", design, trials, None)
         found.refresh()
         return found
 
     ledger().write()
     assert ledger().is_written()
-    before = fields(mirror(tmp_path / "study", PLAIN))
+    before = fields(mirror(tmp_path / "study", design))
     damage(tmp_path / "study" / "optuna.db")
     assert not ledger().is_written()
     ledger().write()
     assert ledger().is_written()
-    assert fields(mirror(tmp_path / "study", PLAIN)) == before
+    assert fields(mirror(tmp_path / "study", design)) == before
     assert capsys.readouterr().err == ""
+
+
+def test_what_a_hand_wrote_into_the_database_is_never_read(tmp_path):
+    study = tmp_path / "study"
+    ended = end(study, PLAIN, begin(study, PLAIN, 9))
+    OptunaMirror(study, PLAIN).add(ended)
+    told = [(finding.code, finding.message) for finding in load_study(study).findings()]
+    trials = load_study(study).trials
+    for damage in (changed, with_another_setting, with_a_trial_less):
+        damage(study / "optuna.db")
+    assert load_study(study).trials.equals(trials)
+    assert [(finding.code, finding.message) for finding in load_study(study).findings()] == told

@@ -19,7 +19,7 @@ RETRIES = 4
 
 
 def attempts(folder: Path, crash: Callable[[Path, int], object]) -> int:
-    """How often `TRIAL` is run, which ends with `crash(its folder, attempt)`, beside one that is fine."""
+    """How often `TRIAL` is run, which ends with `crash(its folder, number of the attempt)`, beside one that is fine."""
     count = 0
 
     def launch(trials: Sequence[Trial]) -> list[BaseException | None]:

@@ -125,6 +125,7 @@ def test_finished_trials_are_not_mirrored_twice(door: Door, studies: Path) -> No
     assert door(*sampled, "study.n_trials=3").left_behind == []
 
 
+@pytest.mark.integration
 def test_a_crash_is_a_failed_part_of_a_run_that_goes_on(
     door: Door, studies: Path, breaking: Callable[[], None]
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_crash_is_a_failed_part_of_a_run_that_goes_on(
     assert [part.exit_code for part in parts["trial_00001"]] == [0]
 
 
+@pytest.mark.integration
 def test_a_server_that_refuses_means_offline_and_one_line(
     door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +198,7 @@ def test_where_w_and_b_is_to_be_offline_nobody_is_asked(
     assert len(trials(studies / "s")) == 2
 
 
+@pytest.mark.integration
 def test_a_key_of_the_wrong_form_is_said_once(door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "abc")
     sweep = door(*WORDS, LRS)
@@ -227,6 +230,7 @@ def test_a_server_that_answers_has_every_trial(door: Door, studies: Path, monkey
     assert re.fullmatch(r"http://127.0.0.1\S*/me/\S+/groups/s/workspace", address)
 
 
+@pytest.mark.integration
 def test_a_table_that_cannot_be_shown_costs_the_run_nothing_else(
     door: Door, studies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,8 @@
 """Reading arrays of an `.npz` file that may be damaged or hostile: what it declares is checked before it is believed.
 
 Nothing is unpickled. An array's size is known from its header before a byte of it is unpacked, has to be the size that
-the archive declares, and has to fit this machine's memory, so that neither a zip bomb nor a lie is unpacked.
+the archive declares, and has to fit this machine's memory together with those read before, so that neither a zip bomb
+nor a lie is unpacked.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import lzma
 import math
-import os
 import struct
 import zipfile
 import zlib
@@ -20,6 +20,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from playbook.data.memory import bytes_of_memory
 from playbook.errors import InputError, one_line
 
 _DAMAGE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
@@ -35,6 +36,7 @@ class NpzFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._sizes: dict[str, int] = {}
 
     @property
     def names(self) -> list[str]:
@@ -52,11 +54,14 @@ class NpzFile:
                 declared, size = info.file_size - file.tell(), math.prod(shape) * dtype.itemsize
                 if size != declared or min(shape, default=0) < 0:
                     raise ValueError(f"its header says {dtype} {shape}, {size} bytes, and the archive {declared} bytes")
-                if 2 * size > (memory := _memory()):  # as it is in the file, and as a model gets it
+                together = sum((self._sizes | {name: size}).values())
+                if 2 * together > (memory := bytes_of_memory()):  # as they are in the file, and as a model gets them
+                    others = f" with {', '.join(self._sizes)}" if self._sizes.keys() - {name} else ""
                     raise ValueError(
-                        f"its {size / 1e9:.1f} GB do not fit twice into this machine's {memory / 1e9:.1f} GB of memory:"
-                        " save fewer examples or a smaller type, or write a Source that reads them as they are needed"
+                        f"its {size / 1e9:.1f} GB{others} do not fit twice into this machine's {memory / 1e9:.1f} GB of"
+                        " memory: save fewer examples or a smaller type, or write a Source that reads what is needed"
                     )
+                self._sizes[name] = size
                 array = np.empty(math.prod(shape), dtype)
                 content = array.view(np.uint8)
                 done = 0
@@ -97,14 +102,3 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled: save numbers")
     return shape, fortran, dtype
-
-
-def _memory() -> int:
-    """Bytes of memory that this process can hope for: the machine's, or those of its container."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int(Path(path).read_text()))
-        except (OSError, ValueError):  # there is no container, or it has no limit
-            continue
-    return min(limits)

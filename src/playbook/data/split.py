@@ -41,7 +41,8 @@ class Split(ABC):
         if targets is not None:
             _refuse_double("targets", targets)
             num_examples = len(targets)
-        assert num_examples is not None, "without targets, somebody has to say how many examples there are"
+        if num_examples is None:
+            raise InputError("a split without targets has to say how many examples it has: num_examples=<number>")
         if num_examples == 0:
             raise InputError("a split without examples: there must be at least one to train or to judge on")
         self.targets = targets
@@ -79,14 +80,18 @@ class TensorSplit(Split):
     """Model-ready tensors on any device: `inputs` of shape (n, *input_shape), or a tree of such, standardised once.
 
     Targets that are a tree are those of the batches; `targets` is None then.
+
+    Raises:
+        InputError: inputs and targets differ in length, there are none, or inputs are float64.
     """
 
     in_memory = True
 
     def __init__(self, inputs: Tree, targets: Tree = None) -> None:
+        _refuse_unequal(inputs, targets)
         super().__init__(_one(targets), example_shapes(inputs), num_examples=num_examples(inputs))
-        assert all(part.dtype != torch.float64 for part in tensors(inputs))
-        assert all(len(part) == len(self) for part in tensors((inputs, targets)))
+        for part in tensors(inputs):
+            _refuse_double("inputs", part)
         self.inputs = inputs
         self._targets = targets
 
@@ -103,8 +108,8 @@ class StoredSplit(Split):
     """Inputs as they were stored, standardised batch by batch: bit-equal to a `TensorSplit` of the same examples."""
 
     def __init__(self, inputs: Tree, targets: Tree, standardisation: Callable[[Tree], Tree]) -> None:
+        _refuse_unequal(inputs, targets)
         super().__init__(_one(targets), example_shapes(inputs), num_examples=num_examples(inputs))
-        assert all(len(part) == len(self) for part in tensors((inputs, targets)))
         self.inputs = inputs
         self.standardisation = standardisation
         self._targets = targets
@@ -196,6 +201,12 @@ def _check_inputs(inputs: Any) -> None:
 
 def _one(targets: Tree) -> Tensor | None:
     return targets if isinstance(targets, Tensor) else None
+
+
+def _refuse_unequal(inputs: Tree, targets: Tree) -> None:
+    lengths = sorted({len(part) for part in tensors((inputs, targets))})
+    if len(lengths) > 1:
+        raise InputError(f"inputs and targets have {' and '.join(map(str, lengths))} rows; as many are needed")
 
 
 def _refuse_double(name: str, tensor: Tensor) -> None:

@@ -54,7 +54,8 @@ def train(config: Config, *, verbose: bool = True, reuse_data: bool = False) -> 
         CrashError: the disk or a process gave up. The last commit is kept, and the same call goes on from there.
         SystemExit: a signal asked to stop (130 for Ctrl-C, 143 for the others). What was done is saved.
     """
-    assert config.output_dir is not None, "the caller names the folder"
+    if config.output_dir is None:
+        raise InputError("output_dir: a trial needs a folder; playbook.compose names one after the config")
     folder = Path(config.output_dir)
     console = Console(quiet=not verbose)
     with _disk_trouble_is_a_crash(folder):

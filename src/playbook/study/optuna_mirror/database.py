@@ -44,25 +44,26 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{quote(str(path), safe='/=+,:@ ')}"
 
 
-def shows(path: Path, results: Mapping[int, float | None]) -> bool:
-    """Whether these, and no others, are the trials of the sqlite file that have ended: objectives by number.
+def shows(path: Path, results: Mapping[int, float | None], settings: Mapping[tuple[int, str], float]) -> bool:
+    """Whether these, and no others, are the trials of the sqlite file that have ended: objectives by number, and
+    settings by number and name, as `Parameter.stored` has them.
 
-    That of a crashed trial is None.
+    The objective of a crashed trial is None.
     Optuna is not asked, since it takes half a second to import.
     """
-    rows = (
-        "SELECT number, value, value_type FROM trials LEFT JOIN trial_values USING (trial_id)"
-        " WHERE state IN ('COMPLETE', 'FAIL')"
-    )
+    ended = "WHERE state IN ('COMPLETE', 'FAIL')"
+    rows = f"SELECT number, value, value_type FROM trials LEFT JOIN trial_values USING (trial_id) {ended}"
+    params = f"SELECT number, param_name, param_value FROM trials JOIN trial_params USING (trial_id) {ended}"
     infinities = {"INF_POS": math.inf, "INF_NEG": -math.inf}
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=SQLITE_TIMEOUT)) as database:
             if database.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 return False
             found = {number: infinities.get(kind, value) for number, value, kind in database.execute(rows)}
+            known = {(number, name): value for number, name, value in database.execute(params)}
     except sqlite3.Error:
         return False
-    return found == dict(results)
+    return found == dict(results) and known == dict(settings)
 
 
 def shown_url(url: str) -> str:

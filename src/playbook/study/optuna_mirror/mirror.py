@@ -181,13 +181,20 @@ class OptunaMirror:
 
 
 def is_current(folder: Path, design: Design, ended: Iterable[Outcome]) -> bool:
-    """Whether the study's own database shows the trials that have ended, as far as their objectives tell."""
+    """Whether the study's own database shows the trials that have ended, as far as objectives and settings tell."""
     worst = math.inf if design.objective.mode == "min" else -math.inf
     objectives: dict[int, float | None] = {}
+    settings: dict[tuple[int, str], float] = {}
+    of_arm: dict[str, Mapping[str, Parameter]] = {}
     for each in ended:
-        objective = None if each.result is None else each.result.objective
-        objectives[each.trial.number] = worst if each.status == "infeasible" else objective
-    return shows(folder / DATABASE, objectives)
+        trial, objective = each.trial, None if each.result is None else each.result.objective
+        objectives[trial.number] = worst if each.status == "infeasible" else objective
+        if trial.arm not in of_arm:
+            of_arm[trial.arm] = parameters(design, trial)
+        for key, parameter in of_arm[trial.arm].items():
+            if key in trial.settings:
+                settings[trial.number, parameter.name] = parameter.stored(trial.settings[key])
+    return shows(folder / DATABASE, objectives, settings)
 
 
 def rebuild(folder: Path, url: str | None = None) -> int:

@@ -61,6 +61,12 @@ class Parameter:
             return float(f"{1 - value:.12g}")  # 0.1 rather than 0.09999999999999998
         return value
 
+    def stored(self, value: Value) -> float:
+        """A value as Optuna's tables have it: of a choice its place."""
+        if isinstance(self.dimension, Choice):
+            return float([self.value(each) for each in self.dimension.values].index(self.value(value)))
+        return float(self.value(value))
+
     @property
     def _from_one(self) -> bool:
         return isinstance(self.dimension, Float) and self.dimension.scale == "log_one_minus"
