@@ -14,6 +14,7 @@ from playbook.errors import InputError
 from playbook.examples import Examples
 from playbook.procedures.pairs import FIRST_SEED, caveats, pair_up
 from playbook.procedures.run_overrides import overrides_of
+from playbook.procedures.sequential_test import THRESHOLDS
 from playbook.procedures.sides import read_side
 from playbook.report.registry import registry_listing
 from playbook.run_files import RESULT
@@ -133,6 +134,21 @@ def test_the_split_may_vary_and_then_it_alone():
     text = side("experiment=text_transformer"), side("experiment=text_transformer", "lr=0.5")
     with pytest.raises(InputError, match=r"no data\.split_seed"):
         pair_up(*text, (), "both")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("+optimizer.foreach=true", "type incumbent='[…,\"+optimizer.foreach=VALUE\"]' too"),
+        ("~model.norm", "give model.norm a value, such as null"),
+    ],
+)
+def test_a_key_that_one_side_alone_has_is_refused_with_what_to_type(word, said):
+    candidate = side("lr=0.1")
+    with pytest.raises(InputError) as refused:
+        pair_up(replace(candidate, words=(*candidate.words, word)), side("lr=0.2"), (), "seed")
+    assert str(refused.value).startswith(f"candidate: {word}: ")
+    assert said in str(refused.value)
 
 
 def test_a_studys_winner_is_trained_with_other_seeds_than_those_that_chose_it(tmp_path):
@@ -256,6 +272,16 @@ def test_a_change_that_does_nothing_is_said_to_do_nothing(tmp_path):
         "Every repeat had the same objective with both: what differs between them did nothing here.",
     )
     assert said.next.startswith("python train.py logger=none")
+
+
+def test_repeats_that_would_hardly_tell_are_not_trained(tmp_path):
+    said = compare(tmp_path, ["clip_norm=1e9"], [], max_repeats=8)
+    assert len(said.pairs) == THRESHOLDS.fewest_to_stop
+    assert said.verdict == "cannot tell"
+    assert (
+        said.remarks[0] == "Stopped early: 3 more repeats of each, as far as max_repeats=8 allows, would tell with a"
+        " chance of less than 1 %."
+    )
 
 
 @pytest.fixture

@@ -126,6 +126,41 @@ def test_a_configuration_with_itself_is_hardly_ever_adopted_however_often_one_lo
     assert ever.mean() <= 0.05
 
 
+def test_the_chance_to_tell_is_the_share_of_comparisons_that_go_on_to_a_verdict():
+    """Of pairs drawn from what 6 say of the effect (flat prior, known spread), at the last of 12."""
+    ours, theirs = drawn(3, num=6, better_by=0.9)
+    found = look(ours, theirs, noise_sd=1.0)
+    assert found.verdict == "cannot tell"
+    estimate, rng = found.above_margin, np.random.default_rng(0)
+    effect = estimate.effect + estimate.se * rng.standard_normal(40_000)  # the true one
+    rest = effect + estimate.se * rng.standard_normal(40_000)  # of as many more
+    told = np.abs((estimate.effect + rest) / 2) > critical_value(12, math.inf, 0.05) * estimate.se / math.sqrt(2)
+    assert 0.05 < told.mean() < 0.95
+    assert found.chance_to_tell(12) == pytest.approx(told.mean(), abs=0.01)
+    assert found.chance_to_tell(6) == 0
+    assert not found.is_futile(12)
+
+
+def test_to_stop_where_it_is_futile_costs_hardly_any_verdict():
+    """An effect of 2 sd within 8 repeats, in comparisons of which each is looked at after every repeat."""
+    rng, told, stopped = np.random.default_rng(5), 0, 0
+    for _ in range(150):
+        ours, theirs = rng.normal(-2, 1, 8), rng.normal(0, 1, 8)
+        every = [look(ours[:num], theirs[:num]) for num in range(3, 9)]
+        told += any(each.verdict == "adopt" for each in every)
+        stop = next((place for place, each in enumerate(every) if each.is_futile(8)), len(every))
+        stopped += any(each.verdict == "adopt" for each in every[: stop + 1])
+    assert told >= 110
+    assert stopped >= told - 3
+
+
+def test_what_makes_no_difference_is_soon_given_up():
+    rng = np.random.default_rng(6)
+    futile = [look(pairs[0], pairs[1]).is_futile(10) for pairs in (rng.normal(0, 1, (2, 8)) for _ in range(200))]
+    assert np.mean(futile) > 0.6
+    assert not look([1.0] * 4, [1.0] * 4).is_futile(10)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -131,6 +131,8 @@ class _Procedure:
         while not repeats.pairs or self._look(repeats.pairs).verdict == "cannot tell":
             if len(repeats.pairs) >= options.max_repeats:
                 break
+            if repeats.pairs and self._look(repeats.pairs).is_futile(options.max_repeats):
+                break
             wanted = max(THRESHOLDS.fewest, len(repeats.pairs) + options.pairs_at_once)
             self._train(min(wanted, options.max_repeats))
             before, repeats = len(repeats.pairs), self._repeats()

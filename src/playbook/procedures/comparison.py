@@ -225,6 +225,13 @@ def _what_would_tell(comparison: Comparison) -> list[str]:
 
 def _remarks(comparison: Comparison) -> list[str]:
     said, last = [], comparison.last
+    left = comparison.max_repeats - min(last.repeats)
+    if comparison.study is not None and left > 0 and last.is_futile(comparison.max_repeats):
+        chance = last.chance_to_tell(comparison.max_repeats)
+        said.append(
+            f"Stopped early: {count(left, 'more repeat')} of each, as far as max_repeats={comparison.max_repeats}"
+            f" allows, would tell with a chance of {_percent(chance)}."
+        )
     if last.by == "objective" and all(pair.candidate == pair.incumbent for pair in comparison.pairs):
         said.append("Every repeat had the same objective with both: what differs between them did nothing here.")
     if comparison.examples_se and last.effect is not None and comparison.verdict == "adopt":
@@ -241,6 +248,10 @@ def _remarks(comparison: Comparison) -> list[str]:
                 f" {brief(side.study_sd)} (sd) better or worse, by resampling its trials."
             )
     return said
+
+
+def _percent(chance: float) -> str:
+    return "less than 1 %" if chance < 0.01 else f"{100 * chance:.0f} %"
 
 
 def _probability(value: float) -> str:

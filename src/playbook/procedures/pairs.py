@@ -74,10 +74,14 @@ def pair_up(candidate: Side, incumbent: Side, both: Sequence[str], vary: Vary) -
                 continue
             prefix = word[: len(word) - len(word.lstrip("+~"))]
             if prefix and (prefix == "~" or key not in other):
-                raise InputError(
-                    f"{name}: {word}: the other side needs this key too, since trials of one study have the same keys;"
-                    " give it there as well, with the value that it has"
+                there = "incumbent" if name == "candidate" else "candidate"
+                what = (
+                    f"the {there} has no such key; type {there}='[…,\"+{key}=VALUE\"]' too, with what it does without,"
+                    " the default of its class"
+                    if prefix == "+"
+                    else f"give {key} a value, such as null, where it is taken away"
                 )
+                raise InputError(f"{name}: {word}: trials of one study have the same keys: {what}")
             if prefix:
                 words.setdefault(key, word)  # so that the key is there; each trial sets it
             settings[name][key] = _value(word.lstrip("+"), key)

@@ -49,6 +49,11 @@ class Thresholds:
     wide at first and right in the end."""
     power: float = 0.8
     """Of the effect that could have been seen, and of the number of repeats that would tell."""
+    futile: float = 0.02
+    """Chance of a verdict by the last repeat, given those so far, below which the rest is not trained. To stop without
+    a verdict never makes one wrong."""
+    fewest_to_stop: int = 5
+    """Repeats of each before that: the spread of fewer may be off by a half."""
     most: int = 1000
     """Repeats of each: more are not asked for, and what is promised was not measured beyond."""
 
@@ -124,6 +129,24 @@ class Look:
             if abs(estimate.effect) >= reach * estimate.se * math.sqrt(estimate.num / num):
                 return num
         return None
+
+    def chance_to_tell(self, most: int) -> float:
+        """The chance that the interval leaves the margin after `most` repeats of each, given these and a flat prior."""
+        estimate = self.above_margin
+        if estimate is None or most <= estimate.num:
+            return 0.0 if self.verdict == "cannot tell" else 1.0
+        if estimate.se == 0:
+            return float(estimate.effect != 0)
+        df = estimate.df * (most - 1) / max(estimate.num - 1, 1.0)
+        reach = critical_value(most, df, self.alpha) * estimate.se * math.sqrt(estimate.num / most)
+        spread = estimate.se * math.sqrt(1 - estimate.num / most)  # of the effect after the rest, around that so far
+        above, below = (estimate.effect - reach) / spread, (-reach - estimate.effect) / spread
+        return _tail(estimate.df, above) + _tail(estimate.df, below)
+
+    def is_futile(self, most: int) -> bool:
+        """Whether repeats up to `most` of each would hardly tell what these cannot."""
+        enough = min(self.repeats) >= THRESHOLDS.fewest_to_stop
+        return self.verdict == "cannot tell" and enough and self.chance_to_tell(most) < THRESHOLDS.futile
 
 
 def look(

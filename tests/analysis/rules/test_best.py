@@ -48,6 +48,19 @@ def test_the_value_again_is_worse_than_the_luckiest_of_equal_ones():
     assert together / 40 >= 14
 
 
+def test_a_setting_of_wild_repeats_does_not_draw_a_quiet_winner_to_the_others():
+    rng = np.random.default_rng(1)
+    means = np.repeat([0.1, 0.2, 0.25, 0.3, *np.linspace(0.35, 0.6, 12)], 3)
+    loss = means + 0.01 * rng.standard_normal(48)
+    loss[9:12] += [-0.3, 0.0, 0.3]
+    found = tables(
+        loss.tolist(), {"lr": np.repeat(np.geomspace(1e-4, 0.1, 16), 3).tolist(), "seed": [0, 1, 2] * 16}, LR
+    )
+    answer = best(found)
+    assert answer.expected == pytest.approx(answer.value, abs=0.01)
+    assert answer.interval[1] - answer.interval[0] > 0.1  # of a trial it is as wide as before
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_where_one_is_far_better_nothing_is_shrunken(sign):
     rng = np.random.default_rng(0)

@@ -6,8 +6,9 @@ arms are also drawn from the table of a real network's settings (`simple-hpo-ben
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from playbook.study import halton
 from playbook.study.design import Objective
 from playbook.study.space import Choice, Dimension, Float
 from truth.claim import Claim
-from truth.networks import network
+from truth.full_tables import any_table
 
 Values = NDArray[np.float64]
 SEED_SD = 0.02
@@ -56,14 +57,14 @@ def a_study(
     return joined(frames, {key: Float(0.0, 1.0) for key in keys})
 
 
-def a_frame(arm: str, columns: dict[str, Values], value: Values) -> pl.DataFrame:
+def a_frame(arm: str, columns: Mapping[str, Any], value: Values) -> pl.DataFrame:
     """The trials of an arm."""
-    return pl.DataFrame({**columns, "objective": value}).with_columns(
+    return pl.DataFrame({**columns, "objective": value}, strict=False).with_columns(
         arm=pl.lit(arm), optimizer=pl.lit(arm.partition("=")[2]), status=pl.lit("complete"), seed=pl.lit(0)
     )
 
 
-def joined(frames: list[pl.DataFrame], space: dict[str, Dimension]) -> Tables:
+def joined(frames: list[pl.DataFrame], space: Mapping[str, Dimension]) -> Tables:
     """The arms as one study."""
     trials = pl.concat(frames).with_row_index("trial").with_columns(pl.col("trial").cast(pl.Int64))
     names = trials["optimizer"].unique(maintain_order=True).to_list()
@@ -88,12 +89,12 @@ def from_csv(rng: np.random.Generator, arms: int, spread: float, shared: bool) -
 
 def of_a_network(rng: np.random.Generator, arms: int, trials: int, shared: bool) -> Tables:
     """Equal arms: settings of one real table, each with a seed of its own."""
-    table = network(rng)
+    table = any_table(rng)
     frames = []
-    chosen = table.draw(rng, trials)
+    chosen = table.random_settings(rng, trials)
     for arm in range(arms):
-        chosen = chosen if shared else table.draw(rng, trials)
-        frames.append(a_frame(f"optimizer=o{arm}", table.columns(chosen), table.objective(rng, chosen)))
+        chosen = chosen if shared else table.random_settings(rng, trials)
+        frames.append(a_frame(f"optimizer=o{arm}", table.columns(chosen), table.with_a_seed_each(rng, chosen)))
     return joined(frames, table.space)
 
 

@@ -17,26 +17,28 @@ from playbook.analysis.rules.best import Best, best
 from playbook.analysis.tables import Tables
 from playbook.study.design import Objective
 from truth.claim import Claim, mean
-from truth.networks import FCNET, HPOBENCH, Network, table
+from truth.full_tables import FAMILY, FCNET, HPOBENCH, FullTable, full_table
 
 Values = NDArray[np.float64]
 
 
 def a_study(
     rng: np.random.Generator, names: tuple[str, ...], trials: int, seeds: int
-) -> tuple[Network, Tables, Values]:
+) -> tuple[FullTable, Tables, Values]:
     """A study of a table: so many settings, each with so many of the table's seeds; and which seed of each trial."""
-    network = table(str(rng.choice(names)))
-    chosen = np.repeat(network.draw(rng, trials), seeds)
-    seed = np.concatenate([rng.permutation(network.values.shape[1])[:seeds] for _ in range(trials)])
+    name = str(rng.choice(names))
+    network = full_table(FAMILY[name], name)
+    chosen = np.repeat(network.random_settings(rng, trials), seeds)
+    seed = np.concatenate([rng.permutation(network.loss.shape[1])[:seeds] for _ in range(trials)])
     frame = pl.DataFrame(
         {
             "trial": np.arange(len(chosen)),
-            "objective": network.values[chosen, seed],
+            "objective": network.loss[chosen, seed],
             "seed": seed,
             "_setting": chosen,
             **network.columns(chosen),
-        }
+        },
+        strict=False,
     ).with_columns(arm=pl.lit("all"), status=pl.lit("complete"))
     tables = Tables(frame, Objective("val/loss"), space={"all": network.space})
     return network, tables, seed
@@ -49,7 +51,7 @@ def holds(rng: np.random.Generator, names: tuple[str, ...], trials: int, seeds: 
     if found is None or found.noise_from == "unknown":
         return None
     settings = tables.trials["_setting"].to_numpy()
-    truly = settings[int(np.argmin(network.values.mean(axis=1)[settings]))]
+    truly = settings[int(np.argmin(network.loss.mean(axis=1)[settings]))]
     return truly in settings[list(found.members)]
 
 
@@ -67,11 +69,11 @@ def off(rng: np.random.Generator, names: tuple[str, ...], trials: int, seeds: in
         return None
     winner = trained_settings(tables)[0]
     row = int(tables.trials["_setting"][winner.trial])
-    unseen = np.delete(network.values[row], seed[list(winner.trials)])
+    unseen = np.delete(network.loss[row], seed[list(winner.trials)])
     settings = np.unique(tables.trials["_setting"].to_numpy())
-    means = network.values.mean(axis=1)[settings]
+    means = network.loss.mean(axis=1)[settings]
     better = settings[np.argsort(means)[: max(3, len(settings) // 10)]]
-    sd = float(np.sqrt(np.mean(network.values[better].var(axis=1, ddof=1))))
+    sd = float(np.sqrt(np.mean(network.loss[better].var(axis=1, ddof=1))))
     given = found.value if naive else found.expected
     return float(np.clip((given - unseen.mean()) / sd, -10, 10)) if sd > 0 else None
 
@@ -84,7 +86,7 @@ def again(rng: np.random.Generator, names: tuple[str, ...], trials: int, seeds: 
         return None
     winner = trained_settings(tables)[0]
     row = int(tables.trials["_setting"][winner.trial])
-    unseen = np.delete(network.values[row], seed[list(winner.trials)])
+    unseen = np.delete(network.loss[row], seed[list(winner.trials)])
     return bool(found.interval[0] <= unseen[0] <= found.interval[1])
 
 
@@ -99,12 +101,21 @@ for _names, _tables in ((FCNET, "FCNet"), (HPOBENCH, "HPOBench")):
     for _trials, _seeds in ((16, 3), (50, 2), (50, 1), (100, 1)):
         _of = {"names": _names, "trials": _trials, "seeds": _seeds}
         _words = f"{_trials} settings × {_seeds} seeds of {_tables}"
+        if _seeds == 1:
+            CLAIMS.append(Claim("best: the noise is known", _words, partial(known, **_of)))
+        if _seeds == 1 and _tables == "FCNet":
+            continue  # nine hyperparameters: nothing says what the noise is, and nothing is said
         CLAIMS += [
             Claim("best: the set holds the truly best", _words, partial(holds, **_of), at_least=0.9),
             Claim("best: share of the settings in the set", _words, partial(size, **_of), summary=mean),
-            Claim("best: expected value less the true one, seed sd", _words, partial(off, **_of), summary=mean),
+            Claim(
+                "best: expected value less the true one, seed sd",
+                _words,
+                partial(off, **_of),
+                at_least=-0.2,
+                at_most=0.2,
+                summary=mean,
+            ),
             Claim("best: value less the true one, seed sd", _words, partial(off, **_of, naive=True), summary=mean),
             Claim("best: the interval holds a new seed", _words, partial(again, **_of), at_least=0.85),
         ]
-        if _seeds == 1:
-            CLAIMS.append(Claim("best: the noise is known", _words, partial(known, **_of)))

@@ -56,6 +56,8 @@ class Claim:
     @property
     def wanted(self) -> str:
         """The bound in words."""
+        if self.at_most is not None and self.at_least is not None:
+            return f"{self.at_least:g} to {self.at_most:g}"
         if self.at_most is not None:
             return f"≤ {self.at_most:g}"
         return "" if self.at_least is None else f"≥ {self.at_least:g}"

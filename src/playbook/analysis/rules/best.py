@@ -22,7 +22,7 @@ from playbook.analysis.multiple import best_of_several
 from playbook.analysis.noise_of_trials import Noise, Source, noise_of
 from playbook.analysis.regret import Values
 from playbook.analysis.repeats import Setting, is_repeated, trained_settings
-from playbook.analysis.shrinkage import shrunken
+from playbook.analysis.shrinkage import shrunken, typical_noise
 from playbook.analysis.tables import Tables, computed_once
 from playbook.text import brief, count
 
@@ -86,7 +86,7 @@ def best(tables: Tables, arm: str | None = None, limits: Thresholds = Thresholds
     lost, sds = in_noise(tried, noise)
     told = _told(tables, tried, lost, sds, noise)
     members = tuple(each.trial for each, is_told in zip(tried, told, strict=True) if not is_told)
-    mean, error = shrunken(lost, sds)
+    mean, error = shrunken(lost, sds * _quiet(tried, noise))
     wide = limits.interval * math.hypot(error, 1.0)
     luck = tables.sign * luck_of_steps(tables, [each.trial for each in tried[: math.ceil(len(tried) / 4)]])
     ends = sorted(_objective(tables, winner, noise, each) + luck for each in (mean - wide, mean + wide))
@@ -115,6 +115,17 @@ def in_noise(tried: Sequence[Setting], noise: Noise) -> tuple[Values, Values]:
         if noise.relative is not None:
             return np.log(raw / raw[0]) / noise.relative, sds
         return np.minimum(raw / noise.of_one - raw[0] / noise.of_one, FARTHEST), sds
+
+
+def _quiet(tried: Sequence[Setting], noise: Noise) -> float:
+    """The noise of one trial without that of the few wildest settings, as a share of what it is with them."""
+    if noise.source != "repeats" or noise.of_one is None:
+        return 1.0
+    if noise.relative is None:
+        quiet = typical_noise([each.losses / noise.of_one for each in tried])
+    else:
+        quiet = typical_noise([np.log(each.losses) / noise.relative for each in tried if each.losses.min() > 0])
+    return min(quiet, 1.0) if math.isfinite(quiet) else 1.0
 
 
 def _told(tables: Tables, tried: Sequence[Setting], lost: Values, sds: Values, noise: Noise) -> NDArray[np.bool_]:
