@@ -11,10 +11,12 @@ from ended_study import ARMS, DIVERGES_FROM, PLAIN, begin, end
 
 from playbook.analysis.rules.refine import Refined
 from playbook.bayesian import start as module
+from playbook.bayesian.ending import ending
 from playbook.bayesian.start import FEWEST_POINTS, Start, read_start, with_start
 from playbook.errors import InputError
 from playbook.study.design import Design, Objective
 from playbook.study.space import Choice, Dimension, Float, Int
+from playbook.text import brief
 
 NARROW = Float(1e-3, 0.2, "log")
 
@@ -142,6 +144,19 @@ def test_what_is_no_study_to_go_on_from_is_refused(tmp_path: Path) -> None:
     listed = Design("list", listed_trials=({"lr": 0.1}, {"lr": 0.01}), fixed={"seed": 3})
     with pytest.raises(InputError, match=r"^study\.start=.*a list of trials"):
         read_start(str(ended(tmp_path / "list", listed, 2)), {}, {})
+
+
+def test_it_is_said_whether_the_search_found_something_better(tmp_path: Path) -> None:
+    design = search(read_start(str(ended(tmp_path / "plain", PLAIN)), {}, {}))
+    assert design.bayesian is not None
+    told = design.bayesian.best_told("min")
+    assert told is not None
+    for name, lr, words in (("better", 0.01, "where"), ("worse", 0.04, "no trial is better than trial")):
+        one = replace(design.bayesian, proposed=({"lr": lr, "model.dropout": 0.0},))
+        folder = ended(tmp_path / name, replace(design, bayesian=one), 1)
+        (line,) = ending(folder)  # and no command: these folders have no config.yaml
+        assert words in line
+        assert brief(told.objective) in line
 
 
 def test_the_best_told_is_that_of_its_direction(tmp_path: Path) -> None:

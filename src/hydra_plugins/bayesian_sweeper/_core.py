@@ -34,7 +34,7 @@ class BayesianSweep(StudySweep):
         self._start: Start | None = None
         self._begun: Bayesian | None = None
         if self._config.start and not self._config.name:
-            name = f"{Path(self._config.start).name}-bayesian"
+            name = f"{Path(self._config.start).resolve().name}-bayesian"
             self._config = self._config.model_copy(update={"name": name})
 
     def run(self, arguments: list[str], invocation: Invocation | None = None) -> float | None:
