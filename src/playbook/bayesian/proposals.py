@@ -195,12 +195,13 @@ class _Parameter:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna announces its study."""
+    """Optuna announces its study, says that greenlet is no part of it, and divides by 0 where all is converged."""
     from optuna import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     try:
-        yield
+        with np.errstate(divide="ignore", invalid="ignore"):
+            yield
     finally:
         logging.set_verbosity(verbosity)
