@@ -58,7 +58,7 @@ DEPTH = {"lr": Float(1e-4, 1.0, "log"), "depth": Int(1, 8), "activation": Choice
 def steep(settings: Mapping[str, Any]) -> float:
     """The best learning rate lies next to those that diverge."""
     lr, decay = _at(STEEP, settings)
-    return math.nan if lr > 0.667 else 0.05 + 0.8 * abs(lr - 0.62) ** 1.5 + 0.15 * (decay - 0.4) ** 2
+    return math.nan if lr > 0.667 else 0.05 + 3 * abs(lr - 0.62) ** 1.5 + (decay - 0.4) ** 2
 
 
 def curved(settings: Mapping[str, Any]) -> float:

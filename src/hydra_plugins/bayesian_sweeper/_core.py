@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from playbook.bayesian.ending import ending
 from playbook.bayesian.proposals import propose
 from playbook.bayesian.start import Start, read_start, with_start
 from playbook.errors import InputError
+from playbook.study.bayesian import Bayesian
 from playbook.study.design import Design
 from playbook.study.overrides import as_override
 from playbook.study.session import Proposer
@@ -30,8 +32,9 @@ class BayesianSweep(StudySweep):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._start: Start | None = None
+        self._begun: Bayesian | None = None
         if self._config.start and not self._config.name:
-            name = f"{Path(self._config.start).name}-bayesian"
+            name = f"{Path(self._config.start).resolve().name}-bayesian"
             self._config = self._config.model_copy(update={"name": name})
 
     def run(self, arguments: list[str], invocation: Invocation | None = None) -> float | None:
@@ -50,7 +53,7 @@ class BayesianSweep(StudySweep):
         typed = _values(words)
         there = read_study(Path(self._studies_dir) / str(self._config.name))
         if there is not None and there.design.bayesian is not None:  # what it began with is in its own file
-            design = there.design
+            design, self._begun = there.design, replace(there.design.bayesian, start=self._config.start)
             own, space = list(design.overrides), dict(design.arms[0].space)
         else:
             self._start = read_start(self._config.start, typed, sweeps)
@@ -73,18 +76,19 @@ class BayesianSweep(StudySweep):
 
     def _proposer(self, num_workers: int | None) -> Proposer:
         parallel = self._config.parallel or min(num_workers or 1, MOST_AT_ONCE)
-        return _Proposer(self._start, parallel)
+        return _Proposer(self._start, self._begun, parallel)
 
 
 class _Proposer:
-    """`parallel` trials at a time, all repeats of a point together."""
+    """`parallel` trials at a time, all repeats of a point together; `begun` is what its study began with, if it has."""
 
-    def __init__(self, start: Start | None, parallel: int) -> None:
+    def __init__(self, start: Start | None, begun: Bayesian | None, parallel: int) -> None:
         self._start = start
+        self._begun = begun
         self._parallel = parallel
 
     def begun(self, design: Design) -> Design:
-        return with_start(design, self._start)
+        return with_start(design, self._start) if self._begun is None else replace(design, bayesian=self._begun)
 
     def proposed(self, design: Design, ended: Sequence[Outcome]) -> Design:
         (arm,) = design.arms

@@ -11,7 +11,6 @@ best, 1 the typical point of those that fill the space, and everything from 2 on
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -196,14 +195,13 @@ class _Parameter:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna announces its study, and warns of what it may change one day."""
+    """Optuna announces its study, says that greenlet is no part of it, and divides by 0 where all is converged."""
     from optuna import logging
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with np.errstate(divide="ignore", invalid="ignore"):
             yield
     finally:
         logging.set_verbosity(verbosity)

@@ -32,9 +32,9 @@ to read below (B4). What the study before has not, the quasi-random sequence giv
 
 @dataclass(frozen=True)
 class Start:
-    """An arm of a study, and the `space` to search next; `fixed` are what makes the arm, and what hardly matters.
+    """An arm of a study, and the `space` to search next; `fixed` are what makes the arm, hardly matters, or was typed.
 
-    Of the latter, `indifferent`, the trials told may have had other values.
+    Of what hardly matters, `indifferent`, the trials told may have had other values.
     """
 
     study: Study
@@ -68,7 +68,8 @@ def read_start(given: str, typed: Mapping[str, Value], swept: Mapping[str, Dimen
     found = refined(study.tables(), arm.name) if arm.name in study.trials["arm"] else None
     narrowed, fixed = ({}, {}) if found is None else (found.narrowed, found.fixed)
     space = {key: narrowed.get(key, each) for key, each in arm.space.items() if key not in fixed and key not in typed}
-    kept = {key: value for key, value in {**arm.settings, **fixed}.items() if key not in {*typed, *swept}}
+    own = {key: value for key, value in typed.items() if key in {*arm.space, *arm.settings}}
+    kept = {key: value for key, value in {**arm.settings, **fixed, **own}.items() if key not in swept}
     return Start(study, arm, {**space, **swept}, kept, frozenset(set(fixed) - {*typed, *swept}))
 
 

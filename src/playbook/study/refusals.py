@@ -135,7 +135,8 @@ def _compared(design: Design) -> dict[str, Any]:
     left_out = ("name", "goal", "overrides", "points", "trials")
     plain = {key: value for key, value in design.plain().items() if key not in left_out}
     if design.bayesian is not None:  # what it was told and has proposed is what became of the study
-        plain["bayesian"] = {"start": Path(design.bayesian.start).name}
+        start = design.bayesian.start
+        plain["bayesian"] = {"start": start and Path(start).resolve().name}
     flat = dict(flatten(plain))
     return {key: value for key, value in flat.items() if value not in ({}, [])}
 

@@ -96,7 +96,8 @@ class Edge:
     - `lead`: how far the last trial on that side is ahead of all others, in units of the noise; None unless it is the
       best one and nothing else varies.
     - `failing`: the share of the trials beyond the best one, and of the others in the last tenth, that are infeasible.
-    - `few`: whether the trials are too few for so many hyperparameters to be sure of anything.
+    - `few`: whether the trials are too few for so many hyperparameters to be sure of anything, or were proposed from
+      others: then they lie at an end because those near it were good.
     """
 
     key: str
@@ -174,7 +175,7 @@ def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[E
                     slope=None if slope is None else slope.among(len(at) * len(ENDS), one),
                     lead=lead(far, lost, limits) if len(varied) == 1 and not beyond.any() else None,
                     failing=_share(failed[beyond | ((far <= limits.near) & (far != far[first]))]),
-                    few=len(trials) < limits.sparse * len(varied),
+                    few=tables.adaptive or len(trials) < limits.sparse * len(varied),
                 )
             )
     return found
