@@ -51,6 +51,8 @@ def registry_listing(registry: Registry) -> Group:
         about = Text(entry.name, style="bold").append(f"\n{entry.goal}" if entry.goal else "", style="not bold")
         best = number(entry.objective) + ("" if entry.objective is None else f"\n{entry.metric}")
         lines.append(_row(about, Text("\n".join(_counts(entry))), Text(best), entry.created[:10]))
+        if entry.follows:
+            lines.append(Text(f"the next round of {entry.follows}", overflow="fold"))
         if entry.verdict:
             lines.append(Text(entry.verdict.partition(". ")[0], overflow="fold"))  # the page has the rest
         if entry.adopted is not None:

@@ -132,7 +132,7 @@ def refuse_no_url(storage: str) -> None:
 
 def _compared(design: Design) -> dict[str, Any]:
     """What makes a study the study that it is."""
-    left_out = ("name", "goal", "overrides", "points", "trials")
+    left_out = ("name", "goal", "follows", "overrides", "points", "trials")
     flat = dict(flatten({key: value for key, value in design.plain().items() if key not in left_out}))
     return {key: value for key, value in flat.items() if value not in ({}, [])}
 

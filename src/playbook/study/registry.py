@@ -31,7 +31,8 @@ class Entry:
     `path`, `config` (of the best trial) and `report` are paths as they were given, None where there is no such file.
     `command` runs the best trial again (of the best setting that nearest to its mean, where settings are repeated), and
     `objective` is its value of `metric`. Of a study that a procedure ran, `verdict` is what that concluded and
-    `command` the procedure's; `adopted` are the overrides that were launched, where it said so (B1).
+    `command` the procedure's; `adopted` are the overrides that were launched, where it said so (B1). `follows`
+    names the study of which it is the next round (C4).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry:
     report: str | None
     verdict: str | None = None
     adopted: str | None = None
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _entry(folder: Path) -> Entry:
         report=str(report) if report.exists() else None,
         verdict=concluded.answer if concluded else None,
         adopted=" ".join(concluded.adopted) if concluded and concluded.adopted is not None else None,
+        follows=design.follows,
     )
 
 
