@@ -28,18 +28,35 @@ if TYPE_CHECKING:
     from playbook.analysis.study import Study, load_study
     from playbook.config import Config
     from playbook.procedures.compare import compare
+    from playbook.procedures.critical_batch_size import critical_batch_size
+    from playbook.procedures.next_round import next_round
     from playbook.report import plot_run
     from playbook.studies import run_study
     from playbook.training.load import Run, load_run
     from playbook.training.trial import train
     from playbook.trial_config import compose
 
-__all__ = ["Config", "Run", "Study", "compare", "compose", "load_run", "load_study", "plot_run", "run_study", "train"]
+__all__ = [
+    "Config",
+    "Run",
+    "Study",
+    "compare",
+    "compose",
+    "critical_batch_size",
+    "load_run",
+    "load_study",
+    "next_round",
+    "plot_run",
+    "run_study",
+    "train",
+]
 
 _HOMES = {
     "Config": "playbook.config",
     "compare": "playbook.procedures.compare",
     "compose": "playbook.trial_config",
+    "critical_batch_size": "playbook.procedures.critical_batch_size",
+    "next_round": "playbook.procedures.next_round",
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",

@@ -5,6 +5,8 @@ launcher. It ends with one answer in words with its uncertainty, the evidence as
 """
 
 from playbook.procedures.compare import compare
+from playbook.procedures.critical_batch_size import critical_batch_size
+from playbook.procedures.next_round import next_round
 from playbook.procedures.sequential_test import look, looks
 
-__all__ = ["compare", "look", "looks"]
+__all__ = ["compare", "critical_batch_size", "look", "looks", "next_round"]

@@ -53,6 +53,8 @@ def registry_listing(registry: Registry) -> Group:
         lines.append(_row(about, Text("\n".join(_counts(entry))), Text(best), entry.created[:10]))
         if again := _again(entry):
             lines.append(Text(f"{again[0].upper()}{again[1:]}", style="dim", overflow="fold"))
+        if entry.follows:
+            lines.append(Text(f"the next round of {entry.follows}", overflow="fold"))
         if entry.verdict:
             lines.append(Text(entry.verdict.partition(". ")[0], overflow="fold"))  # the page has the rest
         if entry.adopted is not None:

@@ -40,6 +40,7 @@ class StudyConfig(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME)] | None = None
     goal: str = ""
+    follows: str | None = None
     n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)] | None = None
     budget_hours: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -145,6 +146,7 @@ def design_of(block: StudyConfig, given: CommandLine, objective: Objective, budg
         name=block.name or "",
         objective=objective,
         goal=block.goal,
+        follows=block.follows,
         seed=block.seed,
         scientific=spaces["scientific"],
         cases=cases,

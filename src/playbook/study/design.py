@@ -119,14 +119,15 @@ class Design:
 
     `overrides` are those that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
     them and are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are
-    fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space. `points` says
-    whether arms share coordinates; those of studies that began before they did are `per_arm`. Where a model proposes
+    fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space. `follows` names
+    the study of which this is the next round (C4). `points` says whether arms share coordinates; those of studies that began before they did are `per_arm`. Where a model proposes
     the trials, `bayesian` has them.
     """
 
     name: str
     objective: Objective = field(default_factory=Objective)
     goal: str = ""
+    follows: str | None = None
     seed: int = 0
     points: Literal["shared", "per_arm"] = "shared"
     scientific: Mapping[str, Dimension] = field(default_factory=dict)
@@ -303,6 +304,7 @@ class Design:
         return {
             "name": self.name,
             "goal": self.goal,
+            **({"follows": self.follows} if self.follows is not None else {}),
             "seed": self.seed,
             **({"points": self.points} if self.points != "per_arm" else {}),  # which studies of before do not say
             "objective": {"metric": self.objective.metric, "mode": self.objective.mode},
@@ -334,6 +336,7 @@ class Design:
         return cls(
             name=given["name"],
             goal=given["goal"],
+            follows=given.get("follows"),
             seed=given["seed"],
             objective=Objective(**given["objective"]),
             points=given.get("points", "per_arm"),

@@ -132,7 +132,7 @@ def refuse_no_url(storage: str) -> None:
 
 def _compared(design: Design) -> dict[str, Any]:
     """What makes a study the study that it is."""
-    left_out = ("name", "goal", "overrides", "points", "trials")
+    left_out = ("name", "goal", "follows", "overrides", "points", "trials")
     plain = {key: value for key, value in design.plain().items() if key not in left_out}
     if design.bayesian is not None:  # what it was told and has proposed is what became of the study
         start = design.bayesian.start

@@ -36,6 +36,7 @@ class Entry:
     have if it were trained again, with 95 % from `low` to `high`, and `alike` the number of other settings that cannot
     be told from it: all None where the noise is unknown. Of a study that a procedure ran, `verdict` is what that
     concluded and `command` the procedure's; `adopted` are the overrides that were launched, where it said so (B1).
+    `follows` names the study of which it is the next round (C4).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Entry:
     low: float | None = None
     high: float | None = None
     alike: int | None = None
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _entry(folder: Path) -> Entry:
         low=low,
         high=high,
         alike=len(answer.set) - 1 if answer else None,
+        follows=design.follows,
     )
 
 

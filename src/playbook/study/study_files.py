@@ -132,6 +132,7 @@ class _StudyBlock(BaseModel):
 
     name: str
     goal: str
+    follows: str | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     points: str = "per_arm"
     objective: _ObjectiveBlock
