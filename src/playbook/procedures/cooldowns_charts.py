@@ -113,7 +113,7 @@ def _curves(trunk: Path, branches: Sequence[Branch], objective: ObjectiveConfig)
         found = read_table(folder, EVALS).filter((pl.col("metric") == objective.metric) & (pl.col("step") >= since))
         return found.select("step", "value", run=pl.lit(name))
 
-    tables = [curve(trunk, "constant rate", 0)]
+    tables = [curve(trunk, "constant", 0)]
     tables += [curve(each.folder, f"{each.length.steps:,}", each.commit) for each in branches]
     rows = _rows(pl.concat(tables))
     best = [each["value"] for each in rows if each["step"] > 0]
@@ -129,7 +129,7 @@ def _rates(trunk: Path, branches: Sequence[Branch]) -> Chart:
         found = read_table(folder, STEPS).filter(pl.col("step") >= since)
         return found.select("step", value=pl.col("lr"), run=pl.lit(name))
 
-    tables = [rate(trunk, "constant rate", 0)]
+    tables = [rate(trunk, "constant", 0)]
     tables += [rate(each.folder, f"{each.length.steps:,}", each.commit - 1) for each in branches]
     rows = _rows(pl.concat(tables))
     y = alt.Y("value:Q", title="learning rate", scale=alt.Scale(zero=True))
@@ -143,7 +143,7 @@ def _rows(table: pl.DataFrame) -> list[dict[str, Any]]:
 def _lines(name: str, title: str, rows: Rows, y: alt.Y, caption: str) -> Chart:
     names = list(dict.fromkeys(str(each["run"]) for each in rows))
     colours = [QUIET, *(colour_of(place) for place in range(len(names) - 1))]
-    colour = alt.Color("run:N", title="max_steps", scale=alt.Scale(domain=names, range=colours), sort=names)
+    colour = alt.Color("run:N", title="run", scale=alt.Scale(domain=names, range=colours), sort=names)
     last = max((each["step"] for each in rows), default=1)
     scale = alt.Scale(domain=[0, last], nice=False)
     x = alt.X("step:Q", title="step", scale=scale, axis=alt.Axis(**STEPS_AXIS))

@@ -25,13 +25,8 @@ class Thresholds:
     alpha: float = 0.05
     """Of the intervals, and of a claim that a length is worse. Lengths are tested from the shortest on until one is not
     worse: in an order that is fixed beforehand each test has the whole level (Maurer, Hothorn and Lehmacher 1995)."""
-    fewest_scatter: int = 5
-    """Lengths from which the scatter is known: of four it has one degree of freedom, and every interval is endless."""
-    lost_freedom: float = 35 / 18
-    """Degrees of freedom of second differences are so many times fewer than there are: neighbours have two lengths in
-    common (of even distances their correlations are -2/3 and 1/6; Gasser, Sroka and Jennen-Steinmetz 1986)."""
     fewest_fit: int = 5
-    """Lengths for a law of three parameters, and some to spare."""
+    """Lengths for a law of three parameters, and two degrees of freedom for the scatter about it."""
     least_range: float = 3.0
     """The longest over the shortest: within less, every law is a line."""
     exponents: tuple[float, float] = (0.05, 3.0)
@@ -116,15 +111,41 @@ def _is_below(high: float | None, margin: float) -> bool:
     return margin > 0 and high is not None and high < margin
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """The least squares of level + scale·ratio^-exponent for one exponent; `ratio` is of the longest.
+
+    `off` is the sum of squares that is left, and `unscaled` the variance of the scale for a noise of 1.
+    """
+
+    exponent: float
+    level: float
+    scale: float
+    off: float
+    unscaled: float
+
+
+def _fits(known: Sequence[Length]) -> list[_Fit]:
+    """For each exponent that a law may have; none where the lengths are too few."""
+    if len(known) < THRESHOLDS.fewest_fit:
+        return []
+    steps = np.array([each.steps for each in known], dtype=float)
+    loss, ratio = np.array([each.loss for each in known], dtype=float), steps / steps[-1]
+    exponents = np.geomspace(*THRESHOLDS.exponents, 80)
+    powers = ratio ** -exponents[:, None]  # (exponents, lengths)
+    apart = powers - powers.mean(axis=1, keepdims=True)
+    spread = (apart**2).sum(axis=1)
+    scales = apart @ loss / spread
+    levels = loss.mean() - scales * powers.mean(axis=1)
+    offs = ((loss - levels[:, None] - scales[:, None] * powers) ** 2).sum(axis=1)
+    rows = np.stack([exponents, levels, scales, offs, 1 / spread], axis=1).tolist()
+    return [_Fit(*row) for row in rows]
+
+
 def _scatter(known: Sequence[Length]) -> float | None:
-    """The standard deviation of a loss about a smooth curve: by how far each is off the line of its neighbours."""
-    if len(known) < THRESHOLDS.fewest_scatter:
-        return None
-    x = np.log([each.steps for each in known])
-    y = np.array([each.loss for each in known], dtype=float)
-    weight = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
-    off = y[1:-1] - (1 - weight) * y[:-2] - weight * y[2:]
-    return float(math.sqrt(np.mean(off**2 / (1 + weight**2 + (1 - weight) ** 2))))
+    """The standard deviation of a loss about the law that fits best: a curve with no law is taken for noise."""
+    fits = _fits(known)
+    return math.sqrt(min(each.off for each in fits) / (len(known) - 3)) if fits else None
 
 
 def _difference(one: Length, longest: Length, scatter: float | None, num: int) -> Difference:
@@ -141,7 +162,7 @@ def _difference(one: Length, longest: Length, scatter: float | None, num: int) -
         return Difference(one.steps, worse, None, None)
     freedom = math.inf
     if of_scatter:  # by how much of the variance it decides (Satterthwaite 1946)
-        freedom = (num - 2) / THRESHOLDS.lost_freedom * (variance / of_scatter) ** 2
+        freedom = (num - 3) * (variance / of_scatter) ** 2
     half = float(t.ppf(1 - THRESHOLDS.alpha / 2, freedom)) * math.sqrt(variance)
     return Difference(one.steps, worse, centre - half, centre + half)
 
@@ -170,36 +191,26 @@ def _outlook(known: Sequence[Length], *, any_worse: bool) -> tuple[Outlook | Non
     For each exponent the rest is linear. All exponents count that fit almost as well as the best (profile likelihood),
     each with the error of its line.
     """
-    if len(known) < THRESHOLDS.fewest_fit:
+    fits = _fits(known)
+    if not fits:
         return None, f"a law needs {THRESHOLDS.fewest_fit} lengths"
-    steps = np.array([each.steps for each in known], dtype=float)
-    if steps[-1] / steps[0] < THRESHOLDS.least_range:
+    first, longest = known[0].steps, known[-1].steps
+    if longest / first < THRESHOLDS.least_range:
         return None, f"the longest is less than {THRESHOLDS.least_range:g} times the shortest"
     if not any_worse:
         return None, "no length is surely worse than the longest, so there is no trend to go on with"
     from scipy.stats import f, t
 
-    loss = np.array([each.loss for each in known], dtype=float)
-    ratio, freedom = steps / steps[-1], len(known) - 3
-    fits = []
-    for exponent in np.geomspace(*THRESHOLDS.exponents, 80):
-        columns = np.stack([np.ones_like(ratio), ratio**-exponent], axis=1)
-        found = np.linalg.lstsq(columns, loss, rcond=None)[0]
-        off = float(((loss - columns @ found) ** 2).sum())
-        fits.append((off, float(exponent), found, np.linalg.inv(columns.T @ columns)[1, 1]))
-    least = min(each[0] for each in fits)
-    variance = max(least / freedom, 1e-30)
-    limit = least + variance * float(f.ppf(1 - THRESHOLDS.alpha, 1, freedom))
-    ends, best = [], min(fits, key=lambda each: each[0])
-    for off, exponent, (_, scale), unscaled in fits:
-        if off <= limit:
-            share = 1 - 2**-exponent
-            half = float(t.ppf(1 - THRESHOLDS.alpha / 2, freedom)) * math.sqrt(variance * unscaled)
-            ends += [share * (scale - half), share * (scale + half)]
-    _, exponent, (level, scale), _ = best
-    gain = float(scale * (1 - 2**-exponent))
+    best, freedom = min(fits, key=lambda each: each.off), len(known) - 3
+    variance = max(best.off / freedom, 1e-30)
+    limit = best.off + variance * float(f.ppf(1 - THRESHOLDS.alpha, 1, freedom))
+    ends = []
+    for each in (each for each in fits if each.off <= limit):
+        half = float(t.ppf(1 - THRESHOLDS.alpha / 2, freedom)) * math.sqrt(variance * each.unscaled)
+        ends += [(1 - 2**-each.exponent) * (each.scale + side) for side in (-half, half)]
+    gain = best.scale * (1 - 2**-best.exponent)
     if min(ends) <= 0:
         return None, f"a law through them gains {gain:.2g} or nothing by twice the longest"
-    drawn = np.geomspace(steps[0], 2 * steps[-1], 60)
-    points = tuple((float(x), float(level + scale * (x / steps[-1]) ** -exponent)) for x in drawn)
-    return Outlook(gain, float(min(ends)), float(max(ends)), points), ""
+    drawn = np.geomspace(first, 2 * longest, 60)
+    points = tuple((float(x), best.level + best.scale * float(x / longest) ** -best.exponent) for x in drawn)
+    return Outlook(gain, min(ends), max(ends), points), ""
