@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -228,6 +229,13 @@ def read_paused(folder: Path) -> Result | None:
 def commit_name(step: int) -> str:
     """Of a kept commit, in `CHECKPOINTS`."""
     return f"commit_{step:08d}.ckpt"
+
+
+def kept_commits(folder: Path) -> list[int]:
+    """The steps of the kept commits of the run in a folder, in order."""
+    names = re.compile(r"commit_(\d{8,})\.ckpt")
+    found = (names.fullmatch(path.name) for path in (folder / CHECKPOINTS).glob("commit_*"))
+    return sorted(int(name[1]) for name in found if name)
 
 
 def _read_result(path: Path) -> Result | None:

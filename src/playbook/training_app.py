@@ -42,7 +42,10 @@ class TrainingApp(App):
                 "overwrite=true: finished trials of a study stay; name another one with study.name=<name>, or remove"
                 " the folder of the trial"
             )
-        return plain_trial(cfg, cfg.hydra)
+        plain = plain_trial(cfg, cfg.hydra)
+        if plain.get("pause_at") is not None:  # a trial without a result would be taken for one that died
+            raise InputError(f"pause_at={plain['pause_at']}: the trials of a study go to their ends; leave it out")
+        return plain
 
     def check(self, plain: Mapping[str, Any]) -> None:
         load_config(plain)

@@ -15,7 +15,17 @@ from playbook.batch import Tree
 from playbook.config import Config, load_config, read_config
 from playbook.errors import InputError
 from playbook.examples import Examples, examples_of_run
-from playbook.run_files import CHECKPOINTS, CONFIG, EVALS, PREDICTIONS, STEPS, Result, read_result, read_table
+from playbook.run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    EVALS,
+    PREDICTIONS,
+    STEPS,
+    Result,
+    kept_commits,
+    read_result,
+    read_table,
+)
 from playbook.tasks import Task
 from playbook.training.averaging import AVERAGED, AVERAGED_WEIGHTS
 from playbook.training.checkpoints import best_path, load_of_step, saved, step_of
@@ -81,7 +91,7 @@ class Run:
     @property
     def commits(self) -> list[int]:
         """The steps from which other runs can go on (`keep_commits`), in order."""
-        return [step_of(path) for path in saved(self.path / CHECKPOINTS, "commit")]
+        return kept_commits(self.path)
 
     def model(self, step: int | None = None, *, averaged: bool | None = None) -> Predictor:
         """The model of the best evaluation, or of the kept checkpoint at `step`, on the CPU in evaluation mode.
