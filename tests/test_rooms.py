@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "studies": {"composition", "trial_config", "cli", "study", "analysis", "training"},
     "procedures": {
         *("errors", "validation", "text", "run_files", "examples", "config", "composition", "trial_config"),
-        *("study", "analysis", "report", "studies", "cli"),
+        *("study", "analysis", "report", "studies", "cli", "components", "training"),
     },
 }
 TORCH_FREE = tuple(

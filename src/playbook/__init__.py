@@ -28,18 +28,38 @@ if TYPE_CHECKING:
     from playbook.analysis.study import Study, load_study
     from playbook.config import Config
     from playbook.procedures.compare import compare
+    from playbook.procedures.evaluate import evaluate
+    from playbook.procedures.find_batch_size import find_batch_size
+    from playbook.procedures.find_max_steps import find_max_steps
     from playbook.report import plot_run
     from playbook.studies import run_study
     from playbook.training.load import Run, load_run
     from playbook.training.trial import train
     from playbook.trial_config import compose
 
-__all__ = ["Config", "Run", "Study", "compare", "compose", "load_run", "load_study", "plot_run", "run_study", "train"]
+__all__ = [
+    "Config",
+    "Run",
+    "Study",
+    "compare",
+    "compose",
+    "evaluate",
+    "find_batch_size",
+    "find_max_steps",
+    "load_run",
+    "load_study",
+    "plot_run",
+    "run_study",
+    "train",
+]
 
 _HOMES = {
     "Config": "playbook.config",
     "compare": "playbook.procedures.compare",
     "compose": "playbook.trial_config",
+    "evaluate": "playbook.procedures.evaluate",
+    "find_batch_size": "playbook.procedures.find_batch_size",
+    "find_max_steps": "playbook.procedures.find_max_steps",
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",

@@ -58,6 +58,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "init_skip": [],
     "freeze": [],
     "averaging": NO_AVERAGING,
+    "fold_validation": False,
     "optimizer.decay": "lr",
     "trainer.micro_batch_size": None,
     "trainer.num_nodes": 1,
@@ -150,6 +151,7 @@ class Config:
     init_from: Annotated[str, Field(min_length=1)] | None
     init_skip: list[Annotated[str, Field(min_length=1)]]
     freeze: list[Annotated[str, Field(min_length=1)]]
+    fold_validation: bool
     task: Component
     data: Component
     model: Component

@@ -5,6 +5,9 @@ launcher. It ends with one answer in words with its uncertainty, the evidence as
 """
 
 from playbook.procedures.compare import compare
+from playbook.procedures.evaluate import evaluate
+from playbook.procedures.find_batch_size import find_batch_size
+from playbook.procedures.find_max_steps import find_max_steps
 from playbook.procedures.sequential_test import look, looks
 
-__all__ = ["compare", "look", "looks"]
+__all__ = ["compare", "evaluate", "find_batch_size", "find_max_steps", "look", "looks"]
