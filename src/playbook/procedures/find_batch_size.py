@@ -149,6 +149,8 @@ def _bound_in_words(sizes: list[Size], found: Scaling, ended: Ended, too_large: 
             f"Bound by input: {share:.0%} of a step is spent waiting for data (D1): more data.num_workers,"
             " data.in_memory=true, or examples that are prepared once. Mend it before anything is tuned."
         ]
+    elif found.bound_by == "memory" and len(sizes) == 1:
+        lines = [f"Only batch_size={last.batch_size} fits: whether a larger one would be faster is not known."]
     elif found.bound_by == "memory":
         lines = [f"Throughput still grows at batch_size={last.batch_size}, where memory ends."]
     elif found.bound_by == "fixed cost":

@@ -64,7 +64,7 @@ def _throughput(sizes: Sequence[Size], found: Scaling) -> Chart:
 
 
 def _parts(sizes: Sequence[Size], found: Scaling) -> Chart:
-    names = {"fixed": "by itself", "compute": "per example", "input": "waiting for data", "synchronisation": "devices"}
+    names = {"fixed": "by itself", "compute": "per example", "input": "data", "synchronisation": "devices"}
     shown = [name for name in names if any(getattr(each, name) > 0 for each in found.parts.values())]
     rows = [
         {

@@ -6,6 +6,7 @@ first line of input is a `Request` as JSON, each further one a batch size; it an
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -214,7 +215,9 @@ def _synchronise(device: torch.device) -> None:
 
 def _forget_peak() -> None:
     """From here on the peak is that of what comes; where the system cannot forget it, sizes have to grow."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        gc.collect()  # an earlier trial is kept alive by reference cycles within Lightning
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -284,7 +287,8 @@ def main() -> None:
     answers = sys.stdout
     request = Request(**json.loads(sys.stdin.readline()))
     on_cuda = torch.cuda.is_available() and request.config["trainer"]["device"] in ("auto", "cuda")
-    if on_cuda and request.budget is not None:
+    alone = request.config["trainer"]["num_devices"] == 1  # else it is its ranks that use the devices
+    if on_cuda and alone and request.budget is not None:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, request.budget / total))
     elif not on_cuda and request.budget is None and (free := _free()) is not None:
