@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from playbook.config import Config
     from playbook.procedures.compare import compare
     from playbook.procedures.critical_batch_size import critical_batch_size
+    from playbook.procedures.evaluate import evaluate
+    from playbook.procedures.find_batch_size import find_batch_size
+    from playbook.procedures.find_max_steps import find_max_steps
     from playbook.procedures.next_round import next_round
     from playbook.report import plot_run
     from playbook.studies import run_study
@@ -43,6 +46,9 @@ __all__ = [
     "compare",
     "compose",
     "critical_batch_size",
+    "evaluate",
+    "find_batch_size",
+    "find_max_steps",
     "load_run",
     "load_study",
     "next_round",
@@ -56,6 +62,9 @@ _HOMES = {
     "compare": "playbook.procedures.compare",
     "compose": "playbook.trial_config",
     "critical_batch_size": "playbook.procedures.critical_batch_size",
+    "evaluate": "playbook.procedures.evaluate",
+    "find_batch_size": "playbook.procedures.find_batch_size",
+    "find_max_steps": "playbook.procedures.find_max_steps",
     "next_round": "playbook.procedures.next_round",
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",

@@ -65,6 +65,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "continue_from": None,
     "pause_at": None,
     "averaging": NO_AVERAGING,
+    "fold_validation": False,
     "optimizer.decay": "lr",
     "model.parametrization": "standard",
     "model.base_width": None,
@@ -162,6 +163,7 @@ class Config:
     keep_commits: list[PositiveInt]
     continue_from: Annotated[str, Field(min_length=1)] | None
     pause_at: PositiveInt | None
+    fold_validation: bool
     task: Component
     data: Component
     model: Component

@@ -11,6 +11,7 @@ from playbook.data.augment import Augmentation, CropFlip
 from playbook.data.embedded import Diabetes, Digits
 from playbook.data.fingerprint import fingerprint_of_files, fingerprint_of_splits
 from playbook.data.images import CIFAR10, FashionMNIST
+from playbook.data.joined import JoinedSplit
 from playbook.data.loader import PassLoader, StepLoader
 from playbook.data.source import NumWorkers, Source, TensorSource
 from playbook.data.split import DatasetSplit, Split, SplitName, StoredSplit, StreamSplit, TensorSplit
@@ -27,6 +28,7 @@ __all__ = [
     "Diabetes",
     "Digits",
     "FashionMNIST",
+    "JoinedSplit",
     "NumWorkers",
     "PassLoader",
     "Source",

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from playbook.batch import Tree
 from playbook.data.augment import Augmentation
+from playbook.data.joined import JoinedSplit
 from playbook.data.split import Split, SplitName, StoredSplit, TensorSplit
 from playbook.data.standardisation import Standardisation, TreeStandardisation, hidden_by_outliers, is_measured
 
@@ -63,6 +64,10 @@ class Source(ABC):
     @abstractmethod
     def load(self, split: SplitName) -> Split:
         """The examples of one split, ready for a model."""
+
+    def load_folded(self) -> Split:
+        """The examples of training and of validation, to train on (`fold_validation`)."""
+        return JoinedSplit(self.load("train"), self.load("val"))
 
     def facts(self) -> dict[str, Any]:
         """What the data supply, by name: `num_classes`, and what `supplies` names."""

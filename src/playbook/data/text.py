@@ -104,7 +104,13 @@ class Text(Source):
         return counts
 
     def load(self, split: SplitName) -> TokenWindows:
-        tokens = self._tokens(split)
+        return self._windows(split, self._tokens(split))
+
+    def load_folded(self) -> TokenWindows:
+        """Windows that begin anywhere in training and validation, which follow each other."""
+        return self._windows("train", np.concatenate([self._tokens("train"), self._tokens("val")]))
+
+    def _windows(self, split: SplitName, tokens: NDArray[Any]) -> TokenWindows:
         needed = self.context + 1 if split == "train" else 2
         if len(tokens) < needed:
             raise InputError(

@@ -6,7 +6,19 @@ launcher. It ends with one answer in words with its uncertainty, the evidence as
 
 from playbook.procedures.compare import compare
 from playbook.procedures.critical_batch_size import critical_batch_size
+from playbook.procedures.evaluate import evaluate
+from playbook.procedures.find_batch_size import find_batch_size
+from playbook.procedures.find_max_steps import find_max_steps
 from playbook.procedures.next_round import next_round
 from playbook.procedures.sequential_test import look, looks
 
-__all__ = ["compare", "critical_batch_size", "look", "looks", "next_round"]
+__all__ = [
+    "compare",
+    "critical_batch_size",
+    "evaluate",
+    "find_batch_size",
+    "find_max_steps",
+    "look",
+    "looks",
+    "next_round",
+]

@@ -115,9 +115,12 @@ def _of_trial(shown: str, folder: Path, number: int, both: Sequence[str], of_stu
 
 def _composed(shown: str, words: Sequence[str]) -> Config:
     try:
-        return compose(*words)
+        config = compose(*words)
     except InputError as error:
         raise InputError("\n".join(f"{shown}: {line}" for line in str(error).splitlines())) from None
+    if config.fold_validation:
+        raise InputError(f"{shown}: it is trained on the validation split too, and nothing is left to compare it on")
+    return config
 
 
 def _kept(words: Sequence[str]) -> Iterator[str]:

@@ -37,6 +37,9 @@ class Task(nn.Module):
     num_outputs: int | None = None
     training_sample: int = 2048
     """Training examples that every evaluation looks at: enough to tell an error of 1 % to within 0.2 %."""
+    perfect_error: float | None = None
+    """The `error` of a model that makes no mistake, where one can get there: 0 of a share of labels that are missed.
+    None of a distance, which never is."""
 
     def __init__(self, metrics: Mapping[str, Metric] | None = None) -> None:
         super().__init__()

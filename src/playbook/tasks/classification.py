@@ -26,6 +26,7 @@ class Classification(Task):
     Outputs are (n, classes) and targets whole numbers (n,); or (n, classes, …) and (n, …), a label a position.
     """
 
+    perfect_error = 0.0
     num_outputs: int
     counts: Tensor
 

@@ -20,6 +20,7 @@ class Multilabel(Task):
     `error` is the share of labels that are wrong, with a label taken to be there where its probability is above ½.
     """
 
+    perfect_error = 0.0
     num_outputs: int
     counts: Tensor
     examples: Tensor

@@ -75,7 +75,7 @@ def build(config: Config, rank: Rank, device: torch.device, *, reuse_data: bool 
         )
     if config.trainer.compile:
         refuse_without_compiler(device)
-    data = load_data(config.data, reuse_data)
+    data = load_data(config.data, reuse_data, fold_validation=config.fold_validation)
     source, train, validation = data.source, data.train, data.validation
     with errors_of("data", f"facts() of {type(source).__name__}"):
         facts = source.facts()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from playbook.components import Component
+from playbook.components import Component, errors_of
 from playbook.config import Config
 from playbook.data import Source, Split, StreamSplit, fingerprint_of_splits
 from playbook.errors import InputError, one_line
@@ -31,8 +31,8 @@ _last: tuple[Component, str, LoadedData] | None = None
 """The data of the last trial: the trials of a study in one process read their files once."""
 
 
-def load_data(data: Component, reuse: bool = False) -> LoadedData:
-    """The training and the validation split that a config names.
+def load_data(data: Component, reuse: bool = False, *, fold_validation: bool = False) -> LoadedData:
+    """The training and the validation split that a config names; with `fold_validation` training has the other too.
 
     With `reuse`, those of this process's last trial serve again, where the config is the same and the source's own
     fingerprint says that the files are too. A source that has none is loaded anew: its files may have been replaced.
@@ -40,6 +40,14 @@ def load_data(data: Component, reuse: bool = False) -> LoadedData:
     Raises:
         InputError: the files are missing or broken, or `num_workers` is more than a machine can start.
     """
+    loaded = _load(data, reuse)
+    if not fold_validation:
+        return loaded
+    with errors_of("data", f"load_folded() of {type(loaded.source).__name__}"):
+        return replace(loaded, train=loaded.source.load_folded())
+
+
+def _load(data: Component, reuse: bool) -> LoadedData:
     global _last
     source: Source = data.build()
     _refuse_too_many_workers(source)

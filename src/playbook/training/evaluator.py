@@ -55,7 +55,7 @@ class Evaluator:
     def __init__(self, setup: TrialSetup) -> None:
         self._setup = setup
         self._batch_size = setup.eval_batch_size
-        self._objective = _part_and_name(setup.config.objective.metric)
+        self._objective = part_and_name(setup.config.objective.metric)
         validation = setup.validation
         self._training_sample = sample_of(setup.train, setup.task.training_sample, seed=0)
         self._shown = sample_of(validation, SHOWN_EXAMPLES, seed=0)
@@ -182,6 +182,8 @@ class Evaluator:
 
     def _warn(self) -> None:
         setup, sample = self._setup, self._validation_sample
+        if setup.config.fold_validation:
+            _say("fold_validation=true: the validation examples are trained on, and val/… says nothing of new ones")
         for caveat in setup.source.caveats():
             _say(caveat)
         training, validation = labels_of(setup.train), labels_of(setup.validation)
@@ -192,7 +194,7 @@ class Evaluator:
             _say_of_skew("the fixed validation sample", skew(validation[sample], validation), "whole")
 
 
-def _part_and_name(objective: str) -> tuple[str, str]:
+def part_and_name(objective: str) -> tuple[str, str]:
     """`val/error` is `error` of `val`; `train/eval_loss` is `loss` of `train`."""
     part, _, name = objective.partition("/")
     return part, {of_training: n for n, of_training in TRAINING_METRICS.items()}.get(objective, name)
