@@ -28,18 +28,32 @@ if TYPE_CHECKING:
     from playbook.analysis.study import Study, load_study
     from playbook.config import Config
     from playbook.procedures.compare import compare
+    from playbook.procedures.diagnose_stability import diagnose_stability
     from playbook.report import plot_run
     from playbook.studies import run_study
     from playbook.training.load import Run, load_run
     from playbook.training.trial import train
     from playbook.trial_config import compose
 
-__all__ = ["Config", "Run", "Study", "compare", "compose", "load_run", "load_study", "plot_run", "run_study", "train"]
+__all__ = [
+    "Config",
+    "Run",
+    "Study",
+    "compare",
+    "compose",
+    "diagnose_stability",
+    "load_run",
+    "load_study",
+    "plot_run",
+    "run_study",
+    "train",
+]
 
 _HOMES = {
     "Config": "playbook.config",
     "compare": "playbook.procedures.compare",
     "compose": "playbook.trial_config",
+    "diagnose_stability": "playbook.procedures.diagnose_stability",
     "train": "playbook.training.trial",
     "Run": "playbook.training.load",
     "load_run": "playbook.training.load",

@@ -125,8 +125,9 @@ def best_rate(rates: Sequence[Rate], mode: Literal["min", "max"]) -> BestRate | 
     freedom = float(sizes.sum() - len(usable))
     quantile = float(t.isf((1 - LIMITS.confidence) / 2, max(freedom, 1.0)))
     # What is worse beyond noise is as good as any other: a cliff beside the best does not push it away.
-    capped = np.minimum(means, means.min() + quantile * sd * math.sqrt(2 / sizes.max()))
-    best = int(np.argmin((weights * capped).sum(axis=1) / weights.sum(axis=1)))
+    beyond = means.min() + quantile * sd * math.sqrt(2 / sizes.max())
+    smooth = (weights * np.minimum(means, beyond)).sum(axis=1) / weights.sum(axis=1)
+    best = int(np.argmin(np.where(means <= beyond, smooth, np.inf)))
     same = means - means[best] <= quantile * sd * np.sqrt(1 / sizes + 1 / sizes[best])
     low = high = best
     while low > 0 and same[low - 1]:

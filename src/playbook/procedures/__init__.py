@@ -5,6 +5,7 @@ launcher. It ends with one answer in words with its uncertainty, the evidence as
 """
 
 from playbook.procedures.compare import compare
+from playbook.procedures.diagnose_stability import diagnose_stability
 from playbook.procedures.sequential_test import look, looks
 
-__all__ = ["compare", "look", "looks"]
+__all__ = ["compare", "diagnose_stability", "look", "looks"]

@@ -29,8 +29,9 @@ from playbook.procedures.diagnose_stability_words import answer_of, fixes, next_
 
 PROBES = (1.5, 2.0, 5.0, 10.0)
 """Times the best learning rate (E5)."""
-SPAN = 30.0
-"""The sweep reaches so many times below and above the learning rate of the config."""
+SPAN = 20.0
+"""The sweep reaches so many times below and above the learning rate of the config: with ten of them, neighbours differ
+by a factor of 2, as the best one and the one at which early instability is looked for do."""
 EARLY_STEPS = 500
 """Of the run at twice the best learning rate that is evaluated after every step (E5)."""
 EARLY_EXAMPLES = 256
@@ -46,8 +47,8 @@ class DiagnoseStabilityOptions(Options):
 
     EXTENDS = frozenset({"seeds", "mend", "max_repeats"})
 
-    lr_low: float | None = Field(None, gt=0, description="lowest learning rate of the sweep; null: lr / 30")
-    lr_high: float | None = Field(None, gt=0, le=1e38, description="highest one; null: 30 lr")
+    lr_low: float | None = Field(None, gt=0, description="lowest learning rate of the sweep; null: lr / 20")
+    lr_high: float | None = Field(None, gt=0, le=1e38, description="highest one; null: 20 lr")
     rates: int = Field(10, ge=5, le=100, description="learning rates of the sweep, evenly spaced on a log scale")
     seeds: int = Field(3, ge=3, le=100, description="runs of each learning rate; a verdict needs three that agree")
     mend: bool = Field(False, description="search for the warmup or the clipping that mends it, and compare (E6, E7)")

@@ -24,6 +24,7 @@ POINTS = 700
 SHOWN = (1e-4, 1e3)
 """Losses that are drawn: what is beyond lies at the edge."""
 SECTION = "stability"
+BELOW = alt.Legend(orient="bottom", columns=3)
 
 
 def diagnosis_charts(
@@ -123,7 +124,9 @@ def _every_step(bench: Bench, early: TrainedRun) -> Chart:
     seldom = rows.filter((pl.col("step") % every == 0) | (pl.col("step") == pl.col("step").max()))
     seldom = seldom.with_columns(curve=pl.lit(f"every {every:,} steps"))
     names = ["after every step", f"every {every:,} steps"]
-    colour = alt.Color("curve:N", title="evaluated", scale=alt.Scale(domain=names, range=[colour_of(0), colour_of(1)]))
+    colour = alt.Color(
+        "curve:N", title="evaluated", scale=alt.Scale(domain=names, range=[colour_of(0), colour_of(1)]), legend=BELOW
+    )
     x = alt.X("step:Q", title="step", scale=alt.Scale(nice=False), axis=alt.Axis(**STEPS))
     y = alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False))
     base = alt.Chart(alt.NamedData(name="every_step"))
@@ -198,7 +201,7 @@ def _lines(
     )
     colours = alt.Scale(domain=list(curves), range=[colour_of(place) for place in range(len(curves))])
     line = alt.Chart(alt.NamedData(name=name)).mark_line(strokeWidth=1.2, opacity=0.9, clip=True)
-    layers: list[Any] = [line.encode(x=x, y=y, color=alt.Color("curve:N", title=legend, scale=colours))]
+    layers: list[Any] = [line.encode(x=x, y=y, color=alt.Color("curve:N", title=legend, scale=colours, legend=BELOW))]
     data: dict[str, Any] = {name: table.to_dicts()}
     if rule is not None:
         data[f"{name}_rule"] = [{"value": rule}]

@@ -10,10 +10,12 @@ from playbook.procedures.call import Call
 from playbook.procedures.comparison import between, signed
 from playbook.procedures.diagnose_stability_mend import Mended
 from playbook.study.overrides import shell_line
-from playbook.text import brief, number
+from playbook.text import brief, count, number
 
 LONG_WARMUP = 0.05
 """Of `max_steps`: with a longer one more steps should be thought of (E6)."""
+
+REACHES = (LIMITS.near, LIMITS.far)
 
 Fix = dict[str, Any]
 
@@ -46,12 +48,19 @@ def answer_of(
         )
         said += " Mending that is likely to pay."
     else:
+        near, far = ([rate for rate in rates if best.lr <= rate.lr <= times * best.lr * 1.001] for times in REACHES)
         said = (
-            f"Stable: up to {LIMITS.near:g} times {known}, the loss goes up in too few runs to limit it, and up to"
-            f" {LIMITS.far:g} times no run of most seeds comes down steadily to blow up later."
+            f"Stable: at up to {LIMITS.near:g} times {known}, the loss goes up in {_runs(near)}, and at up to"
+            f" {LIMITS.far:g} times it blows up after a steady decline in {_runs(far, 'mid-run')}."
         )
     said += f" {_beginning(rates, best, starts)}"
     return said if mended is None else f"{said} {_mended(mended)}"
+
+
+def _runs(rates: Sequence[Rate], kind: str | None = None) -> str:
+    """`0 of 9 runs`: those that are unstable, in one way or any."""
+    unstable = sum(rate.num_unstable if kind is None else rate.num(kind) for rate in rates)
+    return f"{unstable} of {count(sum(len(rate.courses) for rate in rates), 'run')}"
 
 
 def _beginning(rates: Sequence[Rate], best: BestRate, starts: Begins | None) -> str:
