@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from playbook.analysis.study import Study, load_study
     from playbook.config import Config
     from playbook.procedures.compare import compare
+    from playbook.procedures.cooldowns import cooldowns
     from playbook.procedures.critical_batch_size import critical_batch_size
+    from playbook.procedures.diagnose_stability import diagnose_stability
     from playbook.procedures.evaluate import evaluate
     from playbook.procedures.find_batch_size import find_batch_size
     from playbook.procedures.find_max_steps import find_max_steps
@@ -45,7 +47,9 @@ __all__ = [
     "Study",
     "compare",
     "compose",
+    "cooldowns",
     "critical_batch_size",
+    "diagnose_stability",
     "evaluate",
     "find_batch_size",
     "find_max_steps",
@@ -61,7 +65,9 @@ _HOMES = {
     "Config": "playbook.config",
     "compare": "playbook.procedures.compare",
     "compose": "playbook.trial_config",
+    "cooldowns": "playbook.procedures.cooldowns",
     "critical_batch_size": "playbook.procedures.critical_batch_size",
+    "diagnose_stability": "playbook.procedures.diagnose_stability",
     "evaluate": "playbook.procedures.evaluate",
     "find_batch_size": "playbook.procedures.find_batch_size",
     "find_max_steps": "playbook.procedures.find_max_steps",

@@ -5,7 +5,9 @@ launcher. It ends with one answer in words with its uncertainty, the evidence as
 """
 
 from playbook.procedures.compare import compare
+from playbook.procedures.cooldowns import cooldowns
 from playbook.procedures.critical_batch_size import critical_batch_size
+from playbook.procedures.diagnose_stability import diagnose_stability
 from playbook.procedures.evaluate import evaluate
 from playbook.procedures.find_batch_size import find_batch_size
 from playbook.procedures.find_max_steps import find_max_steps
@@ -14,7 +16,9 @@ from playbook.procedures.sequential_test import look, looks
 
 __all__ = [
     "compare",
+    "cooldowns",
     "critical_batch_size",
+    "diagnose_stability",
     "evaluate",
     "find_batch_size",
     "find_max_steps",

@@ -117,11 +117,11 @@ def folder_name(number: int) -> str:
 class Design:
     """A study as it is designed; `study.yaml` holds it.
 
-    `overrides` are those that every trial gets (`optimizer=adam`), `fixed` the settings that follow from
-    them and are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are
-    fixed within an arm and differ between arms. `listed_trials` is a list of trials instead of a space. `follows` names
-    the study of which this is the next round (C4). `points` says whether arms share coordinates; those of studies that began before they did are `per_arm`. Where a model proposes
-    the trials, `bayesian` has them.
+    `overrides` are those that every trial gets (`optimizer=adam`), `fixed` the settings that follow from them and
+    are the same for all trials: the caveats of the study's conclusion (B2). `fixed_in` has those that are fixed
+    within an arm and differ between arms. `listed_trials` is a list of trials instead of a space. `follows` names
+    the study of which this is the next round (C4). `points` says whether arms share coordinates; those of studies
+    that began before they did are `per_arm`. Where a model proposes the trials, `bayesian` has them.
     """
 
     name: str
