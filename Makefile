@@ -31,7 +31,7 @@ demo: $(READY) ## a study on digits: which learning rate? 16 trials, and the rep
 
 test: $(READY) ## run the tests (six minutes on two cores); those that take whole processes: make integration
 	@# The tests of a file run in one process: what its fixtures train is trained once. Their order is that of conftest.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 integration: $(READY) ## kills, ranks, forks, the pages of howto; Slurm, Ray and PostgreSQL where they are here (half an hour)
 	$(LOCKED) -r requirements-extras.lock

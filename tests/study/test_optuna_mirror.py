@@ -463,8 +463,10 @@ def with_a_trial_less(database):
         connection.execute("DELETE FROM trials WHERE number = 3")
 
 
-@pytest.mark.parametrize("design", [PLAIN, ARMS], ids=["plain", "arms"])
-@pytest.mark.parametrize("damage", [deleted, cut, overwritten, changed, with_another_setting, with_a_trial_less])
+DAMAGES = (deleted, cut, overwritten, changed, with_another_setting, with_a_trial_less)
+
+
+@pytest.mark.parametrize(("damage", "design"), [*((each, PLAIN) for each in DAMAGES), (with_another_setting, ARMS)])
 def test_the_database_of_a_finished_study_is_made_again_from_its_files(tmp_path, damage, design, capsys):
     trials = begin(tmp_path / "study", design, 9)
     end(tmp_path / "study", design, trials, crashed={2: "the first time"})
