@@ -140,13 +140,12 @@ class ScalingFit:
         def over(balance: float) -> float:
             return _loss(self.batch_sizes, logs, balance) - self._limit
 
-        ends = []
+        best, ends = self._balance, []
         for far in self._reach:
-            best = self._balance
-            ends.append(optimize.brentq(over, best, far) if over(best) < 0 < over(far) else far)
+            ends.append(float(optimize.brentq(over, best, far)) if over(best) < 0 < over(far) else far)
         if _loss(self.batch_sizes, logs, self._balance) < 1e-20:  # steps that fit exactly
             return np.array([self._balance])
-        return np.linspace(*ends, 201)
+        return np.linspace(ends[0], ends[1], 201)
 
 
 def fit_scaling(batch_sizes: Sequence[float], steps: Sequence[float], limits: Thresholds = THRESHOLDS) -> ScalingFit:
@@ -158,7 +157,8 @@ def fit_scaling(batch_sizes: Sequence[float], steps: Sequence[float], limits: Th
     sizes, logs = np.asarray(batch_sizes, float), np.log(np.asarray(steps, float))
     assert len(sizes) == len(logs) >= limits.fewest_sizes, "two parameters need more sizes"
     assert len(np.unique(sizes)) > 1, "one size says nothing about others"
-    grid = np.linspace(*_reach(sizes, limits), 401)
+    nearest, farthest = _reach(sizes, limits)
+    grid = np.linspace(nearest, farthest, 401)
     place = int(np.argmin([_loss(sizes, logs, each) for each in grid]))
     around = (grid[max(place - 1, 0)], grid[min(place + 1, len(grid) - 1)])
     found = optimize.minimize_scalar(

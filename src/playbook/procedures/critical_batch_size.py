@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
 
@@ -51,16 +51,18 @@ class CriticalBatchSizeOptions(Options):
     """The keys of `scripts/critical_batch_size.py`."""
 
     batch_sizes: list[PositiveInt] | None = Field(
-        None, description="null: batch_size times 1/8, 1/4, … 16, as far as there are training examples"
+        default=None, description="null: batch_size times 1/8, 1/4, … 16, as far as there are training examples"
     )
     target: float | None = Field(
-        None, description="value of objective.metric; null: 95 % of the way from the start to the first round's best"
+        default=None,
+        description="value of objective.metric; null: 95 % of the way from the start to the first round's best",
     )
     num_lrs: Annotated[int, Field(ge=FEWEST_LRS, le=256)] = Field(
-        8, description="learning rates that each size is tried with"
+        default=8, description="learning rates that each size is tried with"
     )
     lr_factor: Annotated[float, Field(gt=1)] = Field(
-        10.0, description="they lie between lr/lr_factor and lr·lr_factor, where lr is scaled by √(size/batch_size)"
+        default=10.0,
+        description="they lie between lr/lr_factor and lr·lr_factor, where lr is scaled by √(size/batch_size)",
     )
 
 
@@ -230,7 +232,7 @@ def _no_target(call: Call[CriticalBatchSizeOptions], first: Study, target: float
     return call.finish(answer, Evidence("Where do larger batches stop paying?", [], [], "The first round", table))
 
 
-def _rows(study: Study) -> list[dict[str, object]]:
+def _rows(study: Study) -> list[dict[str, Any]]:
     return list(study.trials.iter_rows(named=True))
 
 

@@ -91,19 +91,18 @@ def _steps(sizes: Sequence[Size], fit: ScalingFit | None, target: str) -> Chart:
             ends = {"low": max(balance.low, low), "high": min(balance.high, high), "batch_size": balance.value}
             data["balance"] = [ends]
             mark = alt.Chart(alt.NamedData(name="balance"))
-            layers.append(
-                mark.mark_rect(opacity=0.12, color=QUIET).encode(x=alt.X("low:Q", scale=x._get("scale")), x2="high:Q")
-            )
+            layers.append(mark.mark_rect(opacity=0.12, color=QUIET).encode(x=alt.X("low:Q"), x2="high:Q"))
             layers.append(mark.mark_rule(color=QUIET, strokeWidth=1.5).encode(x=x))
             caption += " Grey: b/a and its interval."
-        dashed = {"strokeDash": [5, 4], "color": QUIET, "strokeWidth": 1.5, "clip": True}
         layers += [
-            base.mark_area(opacity=0.18, color=colour_of(0)).encode(
-                x=x, y=alt.Y("low:Q", scale=y._get("scale")), y2="high:Q"
-            ),
+            base.mark_area(opacity=0.18, color=colour_of(0)).encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
             base.mark_line(color=colour_of(0), strokeWidth=2).encode(x=x, y=y),
-            alt.Chart(alt.NamedData(name="perfect")).mark_line(**dashed).encode(x=x, y=y),
-            alt.Chart(alt.NamedData(name="fewest")).mark_rule(**dashed).encode(y=y),
+            alt.Chart(alt.NamedData(name="perfect"))
+            .mark_line(strokeDash=[5, 4], color=QUIET, strokeWidth=1.5, clip=True)
+            .encode(x=x, y=y),
+            alt.Chart(alt.NamedData(name="fewest"))
+            .mark_rule(strokeDash=[5, 4], color=QUIET, strokeWidth=1.5)
+            .encode(y=y),
         ]
     names = list(REGIME_COLOURS)
     colour = alt.Color("regime:N", title=None, scale=alt.Scale(domain=names, range=list(REGIME_COLOURS.values())))
@@ -111,9 +110,11 @@ def _steps(sizes: Sequence[Size], fit: ScalingFit | None, target: str) -> Chart:
     points = alt.Chart(alt.NamedData(name="steps")).mark_point(filled=True, size=110, opacity=1)
     layers.append(points.encode(x=x, y=y, color=colour, shape=shape))
     data["steps"] = rows
-    cross = {"shape": "cross", "angle": 45, "color": INFEASIBLE, "size": 140}
     if left_out:
-        layers.append(alt.Chart(alt.NamedData(name="left_out")).mark_point(**cross).encode(x=x, y=y))
+        cross = alt.Chart(alt.NamedData(name="left_out")).mark_point(
+            shape="cross", angle=45, color=INFEASIBLE, size=140
+        )
+        layers.append(cross.encode(x=x, y=y))
         data["left_out"] = left_out
         caption += " Crossed out: not fitted, as the best learning rate lies at the edge of those tried."
     if not_reached:
@@ -126,7 +127,7 @@ def _steps(sizes: Sequence[Size], fit: ScalingFit | None, target: str) -> Chart:
 
 
 def _by_lr(sizes: Sequence[Size], target: str) -> Chart:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"batch_size": str(size.batch_size), "lr": each.lr, "steps": each.reached.steps}
         for size in sizes
         for each in size.attempts
@@ -186,7 +187,7 @@ def _best_lr(sizes: Sequence[Size]) -> Chart:
     lines = alt.Chart(alt.NamedData(name="guides")).mark_line(color=QUIET, strokeWidth=1.5, clip=True)
     chart = alt.layer(
         lines.encode(x=x, y=y, strokeDash=dash),
-        base.mark_rule(color=QUIET, strokeWidth=2).encode(x=x, y=alt.Y("low:Q", scale=y._get("scale")), y2="high:Q"),
+        base.mark_rule(color=QUIET, strokeWidth=2).encode(x=x, y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_point(filled=True, size=110, color=colour_of(0), opacity=1).encode(x=x, y=y, shape=shape),
     ).properties(width=WIDTH, height=HEIGHT)
     caption = "The best learning rate of each batch size, within those that were tried; dashed: two rules of thumb."
@@ -204,7 +205,7 @@ def _lr_axis(channel: Any, field: str, values: Sequence[float]) -> Any:
 
 def _seconds(sizes: Sequence[Size], target: str, num_devices: int) -> Chart:
     what = ["time"] + (["device-seconds"] if num_devices > 1 else [])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"batch_size": size.batch_size, "seconds": size.seconds * times, "what": name}
         for size in sizes
         if size.seconds is not None and math.isfinite(size.seconds)

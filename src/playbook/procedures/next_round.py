@@ -43,13 +43,13 @@ class NextRoundOptions(Options):
 
     EXTENDS: ClassVar[frozenset[str]] = frozenset({"run"})
 
-    study_dir: str | None = Field(None, description="the folder of the study, finished")
-    k: PositiveInt = Field(4, description="how many of its best settings")
+    study_dir: str | None = Field(default=None, description="the folder of the study, finished")
+    k: PositiveInt = Field(default=4, description="how many of its best settings")
     factor: Annotated[float, Field(gt=1)] | None = Field(
-        None, description="times the steps that each had; null: 10, unless max_steps is given"
+        default=None, description="times the steps that each had; null: 10, unless max_steps is given"
     )
-    max_steps: PositiveInt | None = Field(None, description="steps of the new round, instead of a factor")
-    run: bool = Field(False, description="true: train the round")
+    max_steps: PositiveInt | None = Field(default=None, description="steps of the new round, instead of a factor")
+    run: bool = Field(default=False, description="true: train the round")
 
 
 def next_round(

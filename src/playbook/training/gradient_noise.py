@@ -81,7 +81,7 @@ def _squared_norms(weights: Weights, batch_size: int, slice_size: int) -> tuple[
     sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
     squares = torch.zeros((), device=weights.device)
     with generators_seeded(seed), torch.enable_grad():
-        for indices in _drawn(train, batch_size).split(slice_size):
+        for indices in _drawn(train, batch_size).chunk(batch_size // slice_size):
             batch = train.batch(indices.to(weights.device) if train.in_memory else indices)
             batch = weights.precision.convert_input(to_device(batch, weights.device))
             with weights.precision.forward_context():
