@@ -54,7 +54,7 @@ def evaluate(
             said = metrics.update(outputs, task.targets(batch))
             if examples is not None and said is not None:
                 examples.add(begin, *said)
-    return _flat(metrics.compute())
+    return flat_metrics(metrics.compute())
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def metric_names(task: Task, outputs: Tree, batch: Batch) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metrics.update(outputs, task.targets(batch))
-        return list(_flat(metrics.compute()))
+        return list(flat_metrics(metrics.compute()))
 
 
 def warn_of_the_sample(metric: str, metrics: Mapping[str, float], share: float) -> None:
@@ -97,13 +97,13 @@ def warn_of_the_sample(metric: str, metrics: Mapping[str, float], share: float) 
         )
 
 
-def _flat(computed: Mapping[str, Any]) -> dict[str, float]:
+def flat_metrics(computed: Mapping[str, Any]) -> dict[str, float]:
     """Plain floats; a tensor of many becomes one each."""
     flat: dict[str, float] = {}
     for name, value in computed.items():
         values = value.tolist() if isinstance(value, torch.Tensor) else value
         if isinstance(values, list):
-            flat |= _flat({f"{name}/{index}": item for index, item in enumerate(values)})
+            flat |= flat_metrics({f"{name}/{index}": item for index, item in enumerate(values)})
         else:
             flat[name] = float(values)
     return flat

@@ -29,7 +29,7 @@ from playbook.training.data import DATA, load_data
 from playbook.training.device import choose_device
 from playbook.training.distributed import Rank
 from playbook.training.eval_batch_size import eval_batch_size
-from playbook.training.evaluation import evaluate, evaluating
+from playbook.training.evaluation import evaluate, evaluating, flat_metrics
 from playbook.training.evaluator import part_and_name
 from playbook.training.initial_weights import InitialWeights
 from playbook.training.lightning_adapter import make_trainer
@@ -224,7 +224,7 @@ class _Judge:
                     size += sum(each.nbytes for each in named.values())
                     for name, array in named.items():
                         kept.setdefault(name, []).append(array)
-        computed = {name: float(value) for name, value in metrics.compute().items() if _is_number(value)}
+        computed = flat_metrics(metrics.compute())
         arrays = {} if size > MOST_BYTES else {name: np.concatenate(parts) for name, parts in kept.items()}
         given = torch.cat(values).numpy() if values else None
         mean = 0.0 if given is None else float(np.average(given.astype(float), weights=torch.cat(weights).numpy()))
@@ -245,7 +245,3 @@ def _named(name: str, tree: Tree) -> dict[str, NDArray[Any]]:
     if len(plain) == 1:
         return {name: plain[0].numpy()}
     return {f"{name}_{place}": each.numpy() for place, each in enumerate(plain)}
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, Tensor) or value.numel() == 1
