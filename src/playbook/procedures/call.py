@@ -47,7 +47,7 @@ class Options(BaseModel):
     EXTENDS: ClassVar[frozenset[str]] = frozenset()
 
     out_dir: str | None = Field(
-        None, description="of result.json and index.html; null: <output_root>/<procedure>/<hash>"
+        default=None, description="of result.json and index.html; null: <output_root>/<procedure>/<hash>"
     )
 
     def typed(self) -> list[str]:
