@@ -37,7 +37,7 @@ NETWORKS = {
     # Two plain layers that train well until the rate jumps.
     "unstable mid-run": ("model.width=32", "schedule._target_=playbook.optim.Surge"),
 }
-RANGES = {"stable": (4e-4, 0.1), "unstable early": (3e-4, 0.04), "unstable mid-run": (6e-3, 1.5)}
+RANGES = {"stable": (4e-4, 0.1), "unstable early": (3e-4, 0.04), "unstable mid-run": (1e-3, 0.25)}
 """Of nine learning rates, which are then a factor of 2 apart, or less."""
 
 

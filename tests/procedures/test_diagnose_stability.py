@@ -153,6 +153,7 @@ def test_a_best_rate_at_the_end_of_the_range_is_refused_with_the_wider_one(simul
     assert said.verdict == "cannot tell"
     assert wider in said.next
     assert result["lr_star"] is None
+    assert result["mended"] is None
     assert parts == ["sweep"]
     key, value = said.next.split()[-1].split("=")
     assert key == wider[:-1]

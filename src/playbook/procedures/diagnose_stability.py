@@ -149,7 +149,9 @@ def _cannot_tell(call: Call[DiagnoseStabilityOptions], bench: Bench, best: BestR
         wider = {"lower": f"lr_low={rounded(low / 30):g}", "upper": f"lr_high={rounded(high * 30):g}"}
         command = call.command_with(wider[best.edge or "lower"])
     sentence = f"Cannot tell, {why}: what is beyond {low:g} to {high:g} was not tried."
-    evidence = {"lr_star": None, "unstable_base_learning_rate": None, "sweep": [low, high]}
+    unknown = ("lr_star", "lr_star_interval", "unstable_base_learning_rate", "unstable_interval", "mended")
+    evidence: dict[str, Any] = {**dict.fromkeys(unknown), "early_steps": bench.early_steps, "fixes": []}
+    evidence["rates"] = [_plain(rate) for rate in bench.rates()]
     return call.finish(
         Answer("cannot tell", sentence, command, evidence=evidence),
         Evidence(
