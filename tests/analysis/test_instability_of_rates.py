@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from playbook.analysis.instability import Course
-from playbook.analysis.instability_of_rates import Begins, Rate, begins, best_rate, told, verdict
+from playbook.analysis.instability_of_rates import Begins, BestRate, Rate, begins, best_rate, told, verdict
 
 STABLE, EARLY, LATE = Course("stable"), Course("early", 3), Course("mid-run", 700)
 
@@ -108,3 +108,9 @@ def test_the_verdict(kinds, expected, shown_by):
     said, by = verdict(rates, best)
     assert said == expected
     assert (None if by is None else pytest.approx(by.lr / 0.03)) == shown_by
+
+
+@pytest.mark.parametrize(("low", "expected"), [(0.03, "cannot tell"), (0.02, "cannot tell"), (0.003, "stable")])
+def test_some_seeds_leave_nothing_open_where_settings_as_good_lie_far_below(low, expected):
+    rates = [rate(0.03), rate(0.045), rate(0.06, "e.."), rate(0.15, "eee"), rate(0.3, "eee")]
+    assert verdict(rates, BestRate(0.03, low, 0.03, 0.05, None))[0] == expected

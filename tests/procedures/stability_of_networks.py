@@ -28,23 +28,24 @@ class Surge:
 Surge.__module__ = "playbook.optim"  # where a config may name it
 playbook.optim.Surge = Surge
 
-RESIDUAL = ("model.residual=true", "model.width=32")
+RESIDUAL = ("model.residual=true",)
 NETWORKS = {
     # Normalised inside the branch, and Adam: the best lr is far from where its first steps overshoot.
-    "stable": (*RESIDUAL, "model.norm=layer", "model.depth=3", "optimizer=adam"),
+    "stable": (*RESIDUAL, "model.width=32", "model.norm=layer", "model.depth=3", "optimizer=adam"),
     # Twelve residual layers without a norm begin at a loss of 50, and the first step at 2 lr* overshoots.
-    "unstable early": (*RESIDUAL, "model.depth=12"),
+    "unstable early": (*RESIDUAL, "model.width=64", "model.depth=12"),
     # Two plain layers that train well until the rate jumps.
     "unstable mid-run": ("model.width=32", "schedule._target_=playbook.optim.Surge"),
 }
-RANGES = {"stable": (2e-4, 0.2), "unstable early": (1e-4, 0.1), "unstable mid-run": (3e-3, 3.0)}
+RANGES = {"stable": (4e-4, 0.1), "unstable early": (3e-4, 0.04), "unstable mid-run": (1e-3, 0.25)}
+"""Of nine learning rates, which are then a factor of 2 apart, or less."""
 
 
 def diagnosed(kind, seed, folder, **options):
     """The answer and its seconds; the seeds are those from `seed` on."""
     low, high = RANGES[kind]
     begun = time.perf_counter()
-    given = DiagnoseStabilityOptions(lr_low=low, lr_high=high, rates=7, **options)
+    given = DiagnoseStabilityOptions(lr_low=low, lr_high=high, rates=9, **options)
     words = (*SHORT, *NETWORKS[kind], f"seed={seed}", f"output_root={folder}")
     return diagnose_stability(*words, options=given, quiet=True), time.perf_counter() - begun
 

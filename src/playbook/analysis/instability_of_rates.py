@@ -30,6 +30,9 @@ class Thresholds:
     """Times the best learning rate, up to which instability of any kind limits it (E5)."""
     far: float = 10.0
     """The same for a rise after a steady decline (E5)."""
+    reach: float = 3.0
+    """Times the middle of the learning rates that cannot be told from the best one, from which on instability that some
+    seeds show leaves nothing open: settings as good lie far below it, as in the finding `lr_at_stability_edge`."""
     level: float = 0.15
     """The chance of so many unstable runs of a learning rate at which half of them are, below which it is told: three
     of three seeds, or five of six."""
@@ -172,13 +175,15 @@ def verdict(rates: Sequence[Rate], best: BestRate) -> tuple[Verdict, Rate | None
     near = [rate for rate in above if rate.lr <= best.lr * LIMITS.near * (1 + LIMITS.same)]
     for rate in near:
         if told(rate.num_unstable, len(rate.courses)) == "most":
-            kind = "unstable early" if rate.num("early") >= rate.num("mid-run") else "unstable mid-run"
+            kind: Verdict = "unstable early" if rate.num("early") >= rate.num("mid-run") else "unstable mid-run"
             return kind, rate
     late = [rate for rate in above if rate.num("mid-run") > rate.num("early")]
     for rate in late:
         if told(rate.num("mid-run"), len(rate.courses)) == "most":
             return "unstable mid-run", rate
+    middle = math.sqrt(best.low * best.high)
     for rate in (*near, *late):
-        if told(rate.num_unstable, len(rate.courses)) == "open":
+        as_good_below = rate.lr >= LIMITS.reach * middle and rate not in late
+        if told(rate.num_unstable, len(rate.courses)) == "open" and not as_good_below:
             return "cannot tell", rate
     return "stable", None

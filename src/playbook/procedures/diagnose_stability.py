@@ -29,8 +29,8 @@ from playbook.procedures.diagnose_stability_words import answer_of, fixes, next_
 
 PROBES = (1.5, 2.0, 5.0, 10.0)
 """Times the best learning rate (E5)."""
-SPAN = 20.0
-"""The sweep reaches so many times below and above the learning rate of the config: with ten of them, neighbours differ
+SPAN = 16.0
+"""The sweep reaches so many times below and above the learning rate of the config: with nine of them, neighbours differ
 by a factor of 2, as the best one and the one at which early instability is looked for do."""
 EARLY_STEPS = 500
 """Of the run at twice the best learning rate that is evaluated after every step (E5)."""
@@ -47,12 +47,18 @@ class DiagnoseStabilityOptions(Options):
 
     EXTENDS = frozenset({"seeds", "mend", "max_repeats"})
 
-    lr_low: float | None = Field(None, gt=0, description="lowest learning rate of the sweep; null: lr / 20")
-    lr_high: float | None = Field(None, gt=0, le=1e38, description="highest one; null: 20 lr")
-    rates: int = Field(10, ge=5, le=100, description="learning rates of the sweep, evenly spaced on a log scale")
-    seeds: int = Field(3, ge=3, le=100, description="runs of each learning rate; a verdict needs three that agree")
-    mend: bool = Field(False, description="search for the warmup or the clipping that mends it, and compare (E6, E7)")
-    max_repeats: int = Field(10, ge=3, le=1000, description="of mended and baseline on fresh seeds, with mend=true")
+    lr_low: float | None = Field(default=None, gt=0, description="lowest learning rate of the sweep; null: lr / 16")
+    lr_high: float | None = Field(default=None, gt=0, le=1e38, description="highest one; null: 16 lr")
+    rates: int = Field(default=9, ge=5, le=100, description="learning rates of the sweep, evenly spaced on a log scale")
+    seeds: int = Field(
+        default=3, ge=3, le=100, description="runs of each learning rate; a verdict needs three that agree"
+    )
+    mend: bool = Field(
+        default=False, description="search for the warmup or the clipping that mends it, and compare (E6, E7)"
+    )
+    max_repeats: int = Field(
+        default=10, ge=3, le=1000, description="of mended and baseline on fresh seeds, with mend=true"
+    )
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,10 @@ def diagnose_stability(*words: str, options: DiagnoseStabilityOptions = DEFAULTS
     probes = [rounded(times * best.lr) for times in PROBES]
     bench.add(f"probes-{best.lr:g}", "does the loss go up above the best learning rate?", probes)
     early = _every_step(bench, rounded(LIMITS.near * best.lr))
-    for part in range(HALVINGS):
+    for _ in range(HALVINGS):
         if (between := _between(bench.rates(best.lr))) is None:
             break
-        bench.add(f"between-{best.lr:g}-{part + 1}", "where does instability begin?", [between])
+        bench.add(f"between-{between:g}", "where does instability begin?", [between])
     rates = tuple(bench.rates(best.lr))
     found = Diagnosis(rates, best, begins(rates), *verdict(rates, best))
     mended = None
@@ -143,7 +149,9 @@ def _cannot_tell(call: Call[DiagnoseStabilityOptions], bench: Bench, best: BestR
         wider = {"lower": f"lr_low={rounded(low / 30):g}", "upper": f"lr_high={rounded(high * 30):g}"}
         command = call.command_with(wider[best.edge or "lower"])
     sentence = f"Cannot tell, {why}: what is beyond {low:g} to {high:g} was not tried."
-    evidence = {"lr_star": None, "unstable_base_learning_rate": None, "sweep": [low, high]}
+    unknown = ("lr_star", "lr_star_interval", "unstable_base_learning_rate", "unstable_interval", "mended")
+    evidence: dict[str, Any] = {**dict.fromkeys(unknown), "early_steps": bench.early_steps, "fixes": []}
+    evidence["rates"] = [_plain(rate) for rate in bench.rates()]
     return call.finish(
         Answer("cannot tell", sentence, command, evidence=evidence),
         Evidence(

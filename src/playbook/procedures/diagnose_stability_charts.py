@@ -4,7 +4,7 @@ learning rate (F7b), the abbreviated run seen often and seldom (F5), losses duri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -70,11 +70,12 @@ def _sweep(bench: Bench, rates: Sequence[Rate], best: BestRate | None, starts: B
         scale=along,
         axis=alt.Axis(**number_axis("log", *ends)),
     )
-    span = low - 2 * margin, high + 2 * margin
+    roots = mode == "min" and low >= 0  # a square root shows the last per cent beside what did not train
+    span = 0.0 if roots else low - 2 * margin, high + 2 * margin
     y = alt.Y(
         "value:Q",
         title=bench.call.config.objective.metric,
-        scale=alt.Scale(domain=list(span), nice=False, zero=False),
+        scale=alt.Scale(type="sqrt" if roots else "linear", domain=list(span), nice=False, zero=False),
         axis=alt.Axis(**number_axis("linear", *span)),
     )
     names, colours = ["stable", "unstable", "infeasible"], [colour_of(0), colour_of(1), INFEASIBLE]
@@ -84,17 +85,20 @@ def _sweep(bench: Bench, rates: Sequence[Rate], best: BestRate | None, starts: B
     layers: list[Any] = []
     data: dict[str, Any] = {"sweep_runs": rows, "sweep_marks": [], "sweep_band": []}
     if best is not None:
-        data["sweep_marks"].append({"lr": best.lr, "label": f"best: {best.lr:g}"})
+        data["sweep_marks"].append({"lr": best.lr, "place": 0, "label": f"best: {best.lr:g}"})
         data["sweep_band"].append({"low": best.low, "high": best.high})
     if starts is not None:
-        data["sweep_marks"].append({"lr": starts.lr, "label": f"unstable from {starts.lr:g}"})
+        data["sweep_marks"].append({"lr": starts.lr, "place": 1, "label": f"unstable from {starts.lr:g}"})
     if best is not None:
         band = alt.Chart(alt.NamedData(name="sweep_band")).mark_rect(color=QUIET, opacity=0.2)
         layers.append(band.encode(x=alt.X("low:Q", scale=along), x2="high:Q"))
         marks = alt.Chart(alt.NamedData(name="sweep_marks"))
         layers.append(marks.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1.5).encode(x=x))
-        text = marks.mark_text(align="right", baseline="top", dx=-4, dy=4, color=INK, fontSize=12)
-        layers.append(text.encode(x=x, y=alt.value(0), text="label:N"))
+        # One label to the left of its line and the other to the right: the lines may be close.
+        for place, (align, dx) in enumerate((("right", -4), ("left", 4))):
+            text = marks.mark_text(align=align, baseline="top", dx=dx, dy=4, color=INK, fontSize=12)
+            only = text.transform_filter(alt.FieldEqualPredicate(field="place", equal=place))
+            layers.append(only.encode(x=x, y=alt.value(0), text="label:N"))
     layers.append(points.encode(x=x, y=y, shape=shape, color=colour))
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     caption = (
@@ -115,7 +119,7 @@ def _losses(bench: Bench, rates: Sequence[Rate], best: BestRate, starts: Begins 
         f"Seed {seed}, the loss of every step before its update, at the best learning rate and above (E5). A line"
         " that ends early diverged. What is beyond the axis is drawn at its edge."
     )
-    return _lines("losses", "Does the loss go up?", "learning rate", curves, caption)
+    return _lines("losses", "Does the loss go up?", "learning rate", curves, caption, scale="log")
 
 
 def _every_step(bench: Bench, early: TrainedRun) -> Chart:
@@ -128,7 +132,8 @@ def _every_step(bench: Bench, early: TrainedRun) -> Chart:
         "curve:N", title="evaluated", scale=alt.Scale(domain=names, range=[colour_of(0), colour_of(1)]), legend=BELOW
     )
     x = alt.X("step:Q", title="step", scale=alt.Scale(nice=False), axis=alt.Axis(**STEPS))
-    y = alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False))
+    falls = bool((rows["value"] >= 0).all()) and bench.call.config.objective.mode == "min"
+    y = alt.Y("value:Q", title=metric, scale=alt.Scale(type="sqrt", zero=True) if falls else alt.Scale(zero=False))
     base = alt.Chart(alt.NamedData(name="every_step"))
     line = base.mark_line(strokeWidth=1).encode(x=x, y=y, color=colour)
     points = (
@@ -172,7 +177,7 @@ def _lines(
     curves: dict[str, Values],
     caption: str,
     *,
-    scale: str = "linear",
+    scale: Literal["linear", "log"] = "linear",
     title: str = "loss",
     rule: float | None = None,
 ) -> Chart:
