@@ -57,14 +57,14 @@ class Thresholds:
     """The regret that counts for all that is worse. At 1 the worse half of the trials would say nothing of the slope:
     where three hyperparameters have valleys of their own, .84 in place of .98 of clear edges were told."""
     sure: float = 0.01
-    """The slope's p-value times the number of ends of hyperparameters, for a problem."""
+    """The slope's p-value times the number of hyperparameters, for a problem."""
     likely: float = 0.05
     """The same for advice."""
     plateau: float = 5.0
     """The logarithm of how much more likely than the quadratic a plateau must be: e⁵, decisive evidence (Jeffreys)."""
     knees: int = 9
     """Places where a plateau may end, evenly among what is fitted."""
-    material: float = 0.5
+    material: float = 0.75
     """The improvement over `local` of the range, in standard deviations of one trial's noise, that is worth a study."""
     clear_lead: float = 3.0
     """Of the last trial, in units of the noise between neighbours."""
@@ -172,7 +172,7 @@ def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[E
                     reach=reach,
                     near=bool(far[is_best].min() <= near),
                     is_last=bool(far[first] <= near),
-                    slope=None if slope is None else slope.among(len(at) * len(ENDS), one),
+                    slope=None if slope is None else slope.among(len(at), one),
                     lead=lead(far, lost, limits) if len(varied) == 1 and not beyond.any() else None,
                     failing=_share(failed[beyond | ((far <= limits.near) & (far != far[first]))]),
                     few=tables.adaptive or len(trials) < limits.sparse * len(varied),
@@ -185,7 +185,7 @@ def edges(tables: Tables, arm: str, limits: Thresholds = Thresholds()) -> list[E
 class Slope:
     """How the regret rises from an end inwards.
 
-    `rise` is per range, `p` the chance of as steep a rise if there is none, times the ends asked. `plateau`
+    `rise` is per range, `p` the chance of as steep a rise if there is none, times the hyperparameters asked. `plateau`
     is the logarithm of how much more likely a plateau at the end is than a curve, `noise` the regret of one standard
     deviation of one trial's noise, NaN where it is unknown.
     """
@@ -195,9 +195,9 @@ class Slope:
     plateau: float
     noise: float = math.nan
 
-    def among(self, ends: int, noise: float) -> Slope:
-        """One of the slopes of so many ends of hyperparameters."""
-        return replace(self, p=min(1.0, self.p * ends), noise=noise)
+    def among(self, hyperparameters: int, noise: float) -> Slope:
+        """One of the slopes of so many hyperparameters."""
+        return replace(self, p=min(1.0, self.p * hyperparameters), noise=noise)
 
     def is_flat(self, limits: Thresholds) -> bool:
         """Whether nothing worth a study improves towards the end."""
