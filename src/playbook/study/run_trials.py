@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from playbook.errors import CrashError, InputError, one_line
-from playbook.run_files import CRASHES, RESULT
+from playbook.run_files import CRASHES
 from playbook.study.design import Trial
+from playbook.study.rungs import has_come_to
 from playbook.study.study_files import last_crash, record_crash
 
 Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
 """Runs trials to their end, in any order and at any place; what is known of each that did not return from its work."""
 
+NOWHERE: Mapping[int, int | None] = {}
 
-def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that have no result, the crashed ones too: what a study still has to run."""
-    return [trial for trial in trials if not (folder / trial.folder / RESULT).exists()]
+
+def unfinished(folder: Path, trials: Sequence[Trial], pause_at: Mapping[int, int | None] = NOWHERE) -> list[Trial]:
+    """The trials that have no result, the crashed ones too: what a study still has to run.
+
+    One that rests at its `pause_at`, by number, or later is done for now.
+    """
+    return [trial for trial in trials if not has_come_to(folder / trial.folder, pause_at.get(trial.number))]
 
 
 def run_missing(
@@ -27,10 +33,12 @@ def run_missing(
     *,
     retries: int,
     choose: Callable[[Sequence[Trial]], Sequence[Trial]] = lambda left: left,
+    pause_at: Mapping[int, int | None] = NOWHERE,
 ) -> None:
     """Launch `trials` until each has a result, or has crashed `retries` times more than once.
 
-    `choose` says which of those that are left are launched at once; it ends where that is none.
+    `choose` says which of those that are left are launched at once; it ends where that is none. `pause_at` is that of
+    `unfinished`.
 
     A trial that was refused as bad input is not run again: it would be refused again.
 
@@ -38,26 +46,26 @@ def run_missing(
         CrashError: the launcher itself gave up, and no trial ended in any way.
     """
     attempts: Counter[int] = Counter()
-    remaining = unfinished(folder, trials)
+    remaining = unfinished(folder, trials, pause_at)
     while left := choose(remaining):
         before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
         try:
             known = launch(left)
         except Exception as error:
             news = [_num_crashes(folder / trial.folder) > before[trial.number] for trial in left]
-            if len(unfinished(folder, left)) == len(left) and not any(news):
+            if len(unfinished(folder, left, pause_at)) == len(left) and not any(news):
                 said = one_line(f"{type(error).__name__}: {error}")
                 raise CrashError(f"{folder}: no trial could be run ({said})") from error
             known = [error] * len(left)
         for trial, death in zip(left, known, strict=True):
             own = folder / trial.folder
-            if not (own / RESULT).exists() and _num_crashes(own) == before[trial.number]:
+            if not has_come_to(own, pause_at.get(trial.number)) and _num_crashes(own) == before[trial.number]:
                 said = one_line(death) if death is not None else "nothing is known of its end"
                 record_crash(own, f"Died: the process of this trial ended without a word ({said})")
         attempts.update(trial.number for trial in left)
         remaining = [
             trial
-            for trial in unfinished(folder, trials)
+            for trial in unfinished(folder, trials, pause_at)
             if attempts[trial.number] <= retries and not _was_refused(folder / trial.folder)
         ]
 

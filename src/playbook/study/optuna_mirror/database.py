@@ -47,12 +47,12 @@ def sqlite_url(path: Path) -> str:
 def shows(path: Path, results: Mapping[int, float | None]) -> bool:
     """Whether these, and no others, are the trials of the sqlite file that have ended: objectives by number.
 
-    That of a crashed trial is None.
+    That of a crashed or paused trial is None.
     Optuna is not asked, since it takes half a second to import.
     """
     rows = (
         "SELECT number, value, value_type FROM trials LEFT JOIN trial_values USING (trial_id)"
-        " WHERE state IN ('COMPLETE', 'FAIL')"
+        " WHERE state IN ('COMPLETE', 'PRUNED', 'FAIL')"
     )
     infinities = {"INF_POS": math.inf, "INF_NEG": -math.inf}
     try:
