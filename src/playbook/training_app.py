@@ -23,6 +23,7 @@ from playbook.study.app import App
 from playbook.study.design import Design, Trial
 from playbook.study.load import load_record
 from playbook.study.overrides import as_override
+from playbook.study.rungs import step_of_rung
 from playbook.trial_config import plain_trial, trial_name
 
 WANDB_LOGGER = "playbook.loggers.WandbLogger"
@@ -44,7 +45,9 @@ class TrainingApp(App):
             )
         plain = plain_trial(cfg, cfg.hydra)
         if plain.get("pause_at") is not None:  # a trial without a result would be taken for one that died
-            raise InputError(f"pause_at={plain['pause_at']}: the trials of a study go to their ends; leave it out")
+            raise InputError(
+                f"pause_at={plain['pause_at']}: trials of a study pause where study.rungs says; leave it out"
+            )
         return plain
 
     def check(self, plain: Mapping[str, Any]) -> None:
@@ -73,6 +76,12 @@ class TrainingApp(App):
 
     def num_steps(self, plain: Mapping[str, Any]) -> int:
         return load_config(plain).total_steps
+
+    def step_of_rung(self, plain: Mapping[str, Any], share: float) -> int | None:
+        return step_of_rung(plain, share)
+
+    def pause_overrides(self, step: int) -> list[str]:
+        return [f"pause_at={step}"]
 
     def seconds_of_trial(self, plain: Mapping[str, Any]) -> float | None:
         # In a process of its own: this one would keep its context on a GPU while others train there.

@@ -232,5 +232,5 @@ def test_a_run_in_progress_is_gone_on_from_where_it_rests(trial_config, tmp_path
 def test_a_study_does_not_pause_its_trials(door):
     said = door("-m", "lr=0.1,0.2", "pause_at=100", "logger=none")
     assert said.code == 2
-    assert "pause_at=100: the trials of a study go to their ends" in said.err
+    assert "pause_at=100: trials of a study pause where study.rungs says" in said.err
     assert said.left_behind == []

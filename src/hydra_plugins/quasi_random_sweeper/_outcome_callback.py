@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from playbook.run_files import RESULT, Result, write_result
+from playbook.run_files import PAUSED, RESULT, Result, write_result
 from playbook.study.design import Objective
 from playbook.study.study_files import record_crash
 
@@ -43,7 +43,7 @@ class Recorder(Callback):
         returned = job_return._return_value
         if job_return.status == JobStatus.FAILED:
             record_crash(own, returned if isinstance(returned, BaseException) else str(returned))
-        elif not (own / RESULT).exists():
+        elif not (own / RESULT).exists() and not (own / PAUSED).exists():
             number = _number(returned)
             if number is None:
                 record_crash(own, f"TypeError: the job returned {returned!r}; a number is needed, its objective")

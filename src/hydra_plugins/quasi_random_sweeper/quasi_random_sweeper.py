@@ -29,6 +29,8 @@ class StudyKeys:
     goal: Any = None
     n_trials: Any = None
     budget_hours: Any = None
+    rungs: Any = None
+    promote: Any = None
     seed: Any = None
     scientific: Any = None
     cases: Any = None

@@ -17,6 +17,10 @@ from playbook.study.space import Dimension
 from playbook.validation import show
 
 CURVE_COLUMNS = {"trial": pl.Int64(), "step": pl.Int64(), "metric": pl.String(), "value": pl.Float64()}
+RUNG_COLUMNS = {
+    **{"trial": pl.Int64(), "arm": pl.String(), "status": pl.String()},
+    **{"share": pl.Float64(), "step": pl.Int64(), "reached": pl.Float64()},
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Tables:
     warmup_steps: int = 0  # of these
     clip_norm: float | None = None
     chance: float | None = None  # the objective of the best constant prediction, where it is known
+    rungs: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=RUNG_COLUMNS))  # `StudyRecord.rungs`
     judged_by: Literal["best", "final"] = "best"  # which value of a trial's curve is its objective
     adaptive: bool = False  # trials were chosen for what others showed: they do not fill the space, their order counts
     _computed: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -113,9 +118,10 @@ def tables_of(study: StudyRecord, metric: str | None = None) -> Tables:
     `metric` is what it will be judged by, where that is not its own objective.
     """
     design = study.design
-    trials = study.trials
+    # What a paused trial would reach at its end is unknown: it is in `rungs` alone.
+    trials = study.trials.filter(pl.col("status") != "paused")
     space = {arm: design.space_of(arm) for arm in trials["arm"].unique(maintain_order=True)}
-    curves = study.curves()
+    curves = study.curves().filter(pl.col("trial").is_in(trials["trial"].to_list()))
     # val/correct/7 is of one class, and mostly not what a trial is judged by.
     judge = [design.objective.metric, *([] if metric is None else [metric])]
     wanted = (pl.col("metric").str.count_matches("/") < 2) | pl.col("metric").is_in(judge)
@@ -133,6 +139,7 @@ def tables_of(study: StudyRecord, metric: str | None = None) -> Tables:
         clip_norm=float(clip_norm) if isinstance(clip_norm, int | float) else None,
         chance=_chance(study),
         adaptive=design.bayesian is not None,
+        rungs=study.rungs,
     )
     steps = {trial: study.steps(trial) for trial in best_trials(tables)}
     return replace(tables, steps={trial: table for trial, table in steps.items() if len(table)})

@@ -54,7 +54,7 @@ def fingerprint(study: StudyRecord) -> str:
     for outcome in study.outcomes:
         folder = study.path / folder_name(outcome.trial.number)
         sizes = [(folder / name).stat().st_size if (folder / name).exists() else 0 for name in (EVALS, STEPS)]
-        digest.update(repr((outcome.trial.number, outcome.result, outcome.crash, sizes)).encode())
+        digest.update(repr((outcome.trial.number, outcome.result, outcome.crash, outcome.paused, sizes)).encode())
     return digest.hexdigest()[:16]
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from playbook.config import flatten
+from playbook.errors import InputError
 from playbook.study.design import Design, Trial
 
 
@@ -65,6 +66,18 @@ class App:
     def num_steps(self, plain: Mapping[str, Any]) -> int | None:
         """How many steps a trial trains; None where the program does not say."""
         return None
+
+    def step_of_rung(self, plain: Mapping[str, Any], share: float) -> int | None:
+        """Where a trial rests that has done a share of its steps; None: nowhere before its end.
+
+        Raises:
+            InputError: the trials of this program cannot rest.
+        """
+        raise InputError("study.rungs: the trials of this program cannot pause; leave it out")
+
+    def pause_overrides(self, step: int) -> list[str]:
+        """Overrides by which a trial rests at a step, so that it can go on from there."""
+        return []
 
     def seconds_of_trial(self, plain: Mapping[str, Any]) -> float | None:
         """What a trial would take on this machine, measured in a few seconds without writing anything; None: unknown.

@@ -16,6 +16,7 @@ from playbook.config import flatten
 from playbook.errors import InputError
 from playbook.study.design import LARGEST_STUDY, TRIALS_AN_ARM, Case, Conditional, Design, Objective
 from playbook.study.overrides import is_sweep, read_dimension
+from playbook.study.rungs import refuse_no_rungs
 from playbook.study.space import Choice, Dimension, Value
 from playbook.validation import STRICT, show, validate
 
@@ -43,6 +44,8 @@ class StudyConfig(BaseModel):
     follows: str | None = None
     n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)] | None = None
     budget_hours: Annotated[float, Field(gt=0)] | None = None
+    rungs: list[float] = []
+    promote: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     scientific: dict[str, Any] = {}
     cases: dict[str, dict[str, Any]] = {}
@@ -74,7 +77,14 @@ def read_study_config(plain: Mapping[str, Any]) -> StudyConfig:
     if isinstance(name, (int, float)) and not isinstance(name, bool):  # study.name=7
         plain = {**plain, "name": str(name)}
     try:
-        return validate(StudyConfig, plain, "study")
+        checked = validate(StudyConfig, plain, "study")
+        refuse_no_rungs(checked.rungs)
+        if checked.rungs and checked.budget_hours is not None:
+            raise InputError(
+                f"study.budget_hours={show(checked.budget_hours)}: with study.rungs it is not known what a trial takes;"
+                " leave one of them out"
+            )
+        return checked
     except InputError as error:
         if not str(error).startswith("study.name="):
             raise

@@ -75,7 +75,8 @@ class Ledger:
     @property
     def best(self) -> Outcome | None:
         """The trial that ranks first: of the best setting, where settings are repeated."""
-        ended, keys = self._ended(), setting_keys(self.design.parameters, self.design.repeat)
+        ended = [each for each in self._ended() if each.status != "paused"]
+        keys = setting_keys(self.design.parameters, self.design.repeat)
         objectives = [each.result.objective if each.result else None for each in ended]
         settings = [repr({key: each.trial.settings.get(key) for key in keys}) for each in ended]
         table = pl.DataFrame(

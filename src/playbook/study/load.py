@@ -10,11 +10,13 @@ from typing import TypeVar
 
 import polars as pl
 
+from playbook.config import read_config
 from playbook.errors import InputError, one_line
 from playbook.examples import Examples, ExamplesOfTrials, read_examples
-from playbook.run_files import EVALS, EXAMPLES, STEPS, TABLES, read_table
+from playbook.run_files import CONFIG, EVALS, EXAMPLES, STEPS, TABLES, read_table
 from playbook.study.design import Design, folder_name
 from playbook.study.refusals import refuse_foreign_trials, refuse_other_objective
+from playbook.study.rungs import objective_curve, reached, step_of_rung
 from playbook.study.space import Value
 from playbook.study.study_files import STUDY, Outcome, StudyFile, cell, columns, outcomes, read_study
 
@@ -107,6 +109,26 @@ class StudyRecord:
                 evals = evals.filter(pl.col("metric").is_in(list(metrics)))
             tables.append(evals.select(pl.lit(each.trial.number, pl.Int64()).alias("trial"), *TABLES[EVALS]))
         return pl.concat(tables)
+
+    @cached_property
+    def rungs(self) -> pl.DataFrame:
+        """`trial, arm, status, share, step, reached`: what a trial had reached at each rung that it came to.
+
+        `reached` is null where that is no finite number. Empty where the study has no rungs.
+        """
+        schema = {"trial": pl.Int64(), "arm": pl.String(), "status": pl.String()}
+        schema |= {"share": pl.Float64(), "step": pl.Int64(), "reached": pl.Float64()}
+        rows, mode = [], self.design.objective.mode
+        for each in self.outcomes if self.file.rungs else ():
+            own, number = self.folder(each.trial.number), each.trial.number
+            config, curve = read_config(own / CONFIG), objective_curve(own, self.design.objective)
+            last = curve["step"].max() if len(curve) else -1
+            for share in self.file.rungs:
+                step = step_of_rung(config, share)
+                at = int(config["warmup_steps"]) + int(config["max_steps"]) if step is None else step
+                if isinstance(last, int) and last >= at:
+                    rows.append((number, each.trial.arm, each.status, share, at, reached(curve, at, mode)))
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
     def steps(self, trial: int) -> pl.DataFrame:
         """A row a step of a trial: the columns of `steps.csv`.

@@ -46,7 +46,7 @@ class Plan:
     """A study of `n_trials` trials, of which those that took `seconds` have ended, with `num_workers` at a time.
 
     `steps` are those of each missing trial, empty where nobody knows; `timed_seconds` is what one of them takes by a
-    measurement before the first; `budget` says what `study.budget_hours` leaves, empty without one.
+    measurement before the first; `budget` says what `study.budget_hours` leaves, `rungs` who goes on; or nothing.
     """
 
     design: Design
@@ -56,6 +56,7 @@ class Plan:
     steps: tuple[int, ...] = ()
     timed_seconds: float | None = None
     budget: str = ""
+    rungs: str = ""
 
     @property
     def num_missing(self) -> int:
@@ -122,6 +123,8 @@ class Plan:
             yield Text(f"cost (B4): {cost}")
         if self.budget:
             yield Text(f"budget: {self.budget}")
+        if self.rungs:
+            yield Text(f"rungs (G7): {self.rungs}")
 
     def _cost(self) -> Iterator[str]:
         """What the missing trials cost: `16 trials × 2,000 steps = 32,000 steps`, and compute time."""

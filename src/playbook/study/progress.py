@@ -125,6 +125,8 @@ class Watch:
         )
         fields = [("Done", f"{self._num_ended()}/{self._total}")]
         fields += [("Infeasible", str(ledger.count("infeasible"))), ("Running", str(running))]
+        if paused := ledger.count("paused"):
+            fields.append(("Paused", str(paused)))
         if crashed := ledger.count("crashed"):
             fields.append(("Crashed", str(crashed)))
         return [*fields, (f"Best {ledger.design.objective.metric}", shown), ("Time left", self._time_left())]
@@ -133,7 +135,7 @@ class Watch:
         outcomes = list(self._ledger.outcomes.values())
         here = [each for each in outcomes if each.trial.number not in self._ended_before]
         ended = sum(each.result is None or each.result.reused_from is None for each in here)
-        left = self._total - self._num_ended()
+        left = self._total - self._num_ended() - self._ledger.count("paused")
         if self._budget_hours is not None:
             to_run = [trial for trial in self._missing if trial.number not in self._ledger.outcomes]
             left = min(left, Budget(self._budget_hours, outcomes).num_fitting(to_run) or 0)
@@ -148,7 +150,7 @@ def summary(ledger: Ledger, total: int, program: str) -> Group:
     design, folder = ledger.design, ledger.folder
     ended = sum(each.result is not None for each in ledger.outcomes.values())
     counts = f"{ended} of {total} trials done"
-    for status in ("infeasible", "crashed"):
+    for status in ("infeasible", "paused", "crashed"):
         if count := ledger.count(status):
             counts += f", {count} {status}"
     lines: list[Text | Table] = [Text(f"{design.name}: {counts}", style="bold")]

@@ -149,7 +149,8 @@ def _entry(folder: Path) -> Entry:
 def _trials(folder: Path, study: StudyFile) -> pl.DataFrame | None:
     """`trials.csv`, or the trials' own files where that has lost some; None where there is nothing yet."""
     table = read_trials(folder) if (folder / TRIALS).exists() else None
-    known = 0 if table is None or "status" not in table.columns else len(table.filter(pl.col("status") != "crashed"))
+    ran = pl.col("status").is_in(["complete", "infeasible"])
+    known = 0 if table is None or "status" not in table.columns else len(table.filter(ran))
     ended = sum(1 for _ in folder.glob(f"trial_*/{RESULT}"))
     if ended <= known:
         return table

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from playbook.errors import CrashError, InputError, one_line
-from playbook.run_files import CHECKPOINTS, CRASHES, RESULT
+from playbook.run_files import CHECKPOINTS, CRASHES
 from playbook.study.design import Trial
+from playbook.study.rungs import has_come_to
 from playbook.study.study_files import last_crash, record_crash
 
 Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
@@ -17,10 +18,15 @@ Launch = Callable[[Sequence[Trial]], Sequence[BaseException | None]]
 _DIED = "Died"
 """The kind of a crash of which nothing is known."""
 
+NOWHERE: Mapping[int, int | None] = {}
 
-def unfinished(folder: Path, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that have no result, the crashed ones too: what a study still has to run."""
-    return [trial for trial in trials if not (folder / trial.folder / RESULT).exists()]
+
+def unfinished(folder: Path, trials: Sequence[Trial], pause_at: Mapping[int, int | None] = NOWHERE) -> list[Trial]:
+    """The trials that have no result, the crashed ones too: what a study still has to run.
+
+    One that rests at its `pause_at`, by number, or later is done for now.
+    """
+    return [trial for trial in trials if not has_come_to(folder / trial.folder, pause_at.get(trial.number))]
 
 
 def run_missing(
@@ -30,10 +36,12 @@ def run_missing(
     *,
     retries: int,
     choose: Callable[[Sequence[Trial]], Sequence[Trial]] = lambda left: left,
+    pause_at: Mapping[int, int | None] = NOWHERE,
 ) -> None:
     """Launch `trials` until each has a result, or has crashed `retries` times more than once.
 
-    `choose` says which of those that are left are launched at once; it ends where that is none.
+    `choose` says which of those that are left are launched at once; it ends where that is none. `pause_at` is that of
+    `unfinished`.
 
     A trial that was refused as bad input is not run again, nor is one that crashed twice with the same words at the
     same place: it would again. One of whose end nothing is known is, since a machine that gave up says the same of all.
@@ -44,20 +52,20 @@ def run_missing(
     attempts: Counter[int] = Counter()
     last: dict[int, _Attempt] = {}
     certain: set[int] = set()
-    remaining = unfinished(folder, trials)
+    remaining = unfinished(folder, trials, pause_at)
     while left := choose(remaining):
         before = {trial.number: _num_crashes(folder / trial.folder) for trial in left}
         try:
             known = launch(left)
         except Exception as error:
             news = [_num_crashes(folder / trial.folder) > before[trial.number] for trial in left]
-            if len(unfinished(folder, left)) == len(left) and not any(news):
+            if len(unfinished(folder, left, pause_at)) == len(left) and not any(news):
                 said = one_line(f"{type(error).__name__}: {error}")
                 raise CrashError(f"{folder}: no trial could be run ({said})") from error
             known = [error] * len(left)
         for trial, death in zip(left, known, strict=True):
             own = folder / trial.folder
-            if (own / RESULT).exists():
+            if has_come_to(own, pause_at.get(trial.number)):
                 continue
             if _num_crashes(own) == before[trial.number]:
                 said = one_line(death) if death is not None else "nothing is known of its end"
@@ -69,7 +77,7 @@ def run_missing(
         attempts.update(trial.number for trial in left)
         remaining = [
             trial
-            for trial in unfinished(folder, trials)
+            for trial in unfinished(folder, trials, pause_at)
             if attempts[trial.number] <= retries and trial.number not in certain
         ]
 

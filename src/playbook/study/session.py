@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
+import polars as pl
 from rich.console import Console
 
 from playbook.errors import CrashError, InputError
@@ -49,6 +50,7 @@ from playbook.study.refusals import (
     with_origin,
 )
 from playbook.study.run_trials import Launch, run_missing, unfinished
+from playbook.study.rungs import objective_curve, planned_shares, promoted, reached, said_of_rungs
 from playbook.study.same_data import other_data
 from playbook.study.space import Value
 from playbook.study.study_files import (
@@ -174,7 +176,12 @@ def open_study(
         name = next_name(design.name, lambda name: (program.studies_dir / name).exists())
         refuse_changed_design(folder, there.design, design, instead=with_name(program.command, program.study_key, name))
         file = _made_longer(there, design, config.n_trials, here)
-    file = replace(file, budget_hours=config.budget_hours or file.budget_hours)
+    rungs, promote = tuple(config.rungs) or file.rungs, config.promote or file.promote
+    if rungs and (config.budget_hours or file.budget_hours):
+        raise InputError(f"{folder}: it has a budget of hours or study.rungs, not both; name another study")
+    if rungs and design.bayesian is not None:
+        raise InputError("study.rungs: the trials of hydra/sweeper=bayesian are trained whole; leave it out")
+    file = replace(file, budget_hours=config.budget_hours or file.budget_hours, rungs=rungs, promote=promote)
     # What a study does not compare, such as `logger` and `resume`, is as this call has it.
     return StudySession(program, config, folder, file, design.overrides, console or Console(), proposer)
 
@@ -223,10 +230,11 @@ class StudySession:
         refuse_foreign_trials(folder, file.design, trials)
         self._ledger = Ledger(folder, file.design, trials, config.storage)
         self._ledger.refresh()
-        self.missing = unfinished(folder, trials)
+        self._trials = trials
+        self._pause_at: Mapping[int, int | None] = {}
+        self.missing = self._missing()
         self._check()
         self.reused = self._trained_before() if config.reuse else []
-        self._trials = trials
         self._ended: dict[int, Outcome] = {}
         self._timed_seconds: float | None = None
 
@@ -234,6 +242,28 @@ class StudySession:
     def is_whole(self) -> bool:
         """Whether nothing is left to run."""
         return not self.missing and len(self._trials) == self.file.n_trials
+
+    def _missing(self) -> list[Trial]:
+        """Those that are to be run now: all without a result, or those of the first rung that has not ended."""
+        return next((left for trials, at in self._rungs() if (left := unfinished(self.folder, trials, at))), [])
+
+    def _rungs(self) -> Iterator[tuple[list[Trial], Mapping[int, int | None]]]:
+        """The trials of each rung and where they rest; which those are is known when the rung before it has ended.
+
+        A trial that has gone on once stays, also where others would go on now.
+        """
+        trials, app, objective = list(self._trials), self._app, self.file.design.objective
+        for share in self.file.rungs[:-1]:
+            at = {trial.number: app.step_of_rung(self.config(trial), share) for trial in trials}
+            self._pause_at = at
+            yield trials, at
+            curves = {trial.number: objective_curve(self.folder / trial.folder, objective) for trial in trials}
+            found = {number: reached(curve, at[number], objective.mode) for number, curve in curves.items()}
+            better = promoted(trials, found, objective.mode, self.file.promote)
+            went_on = {number for number, curve in curves.items() if _is_beyond(curve, at[number])}
+            trials = [trial for trial in trials if trial in better or trial.number in went_on]
+        self._pause_at = {}
+        yield trials, {}
 
     def _check(self) -> None:
         for trial in self.missing:
@@ -254,7 +284,8 @@ class StudySession:
         to_run = [trial for trial in self._left if trial.number not in taken_over]
         workers = self._num_workers or max(1, len(to_run))
         known = [self._app.num_steps(self.config(trial)) for trial in to_run]
-        steps = tuple(num_steps for num_steps in known if num_steps is not None)
+        shares = planned_shares(self.file.rungs, self.file.promote, len(to_run))
+        steps = tuple(round(share * num) for num, share in zip(known, shares, strict=True) if num is not None)
         steps = steps if len(steps) == len(known) else ()
         if not ended and not reused and not self._console.quiet:
             self._timed_seconds = self._time_first(to_run, steps)
@@ -267,6 +298,7 @@ class StudySession:
             steps=steps,
             timed_seconds=self._timed_seconds,
             budget="" if hours is None else Budget(hours, self._outcomes(), self._timed_seconds).said(to_run),
+            rungs=said_of_rungs(self.file.rungs, self.file.promote),
         )
         self._console.print(plan)
         if self.reused:
@@ -303,7 +335,9 @@ class StudySession:
     def overrides(self, trial: Trial) -> list[str]:
         """What the trial is composed from, with where it records itself."""
         recording = self._app.recording_overrides(self.config(trial), self.folder, trial)
-        return [*trial_overrides(self._design, trial.settings), *recording]
+        step = self._pause_at.get(trial.number)
+        pause = [] if step is None else self._app.pause_overrides(step)
+        return [*trial_overrides(self._design, trial.settings), *recording, *pause]
 
     def run(self, launch: Launch, *, progress: bool = True) -> None:
         """Run what is missing; `progress`: show how far it is.
@@ -325,15 +359,21 @@ class StudySession:
             write_study(self.folder, self.file)
             if self.file.budget_hours is None:
                 self._take_over(self.file.n_trials)
-            self.missing = missing = unfinished(self.folder, self.missing)
+            self.missing = missing = self._trials if self.file.rungs else unfinished(self.folder, self.missing)
             try:
                 hours = self.file.budget_hours
                 with Watch(self._ledger, missing, self.file.n_trials, budget_hours=hours, quiet=not progress):
-                    run_missing(
-                        self.folder, missing, self._kept(launch), retries=self._config.retries, choose=self._next
-                    )
+                    for trials, at in self._rungs() if self.file.rungs else [(missing, {})]:
+                        run_missing(
+                            self.folder,
+                            trials,
+                            self._kept(launch),
+                            retries=self._config.retries,
+                            choose=self._next,
+                            pause_at=at,
+                        )
             except (KeyboardInterrupt, SystemExit):
-                left = len(unfinished(self.folder, self._left))
+                left = len(self._missing() if self.file.rungs else unfinished(self.folder, self._left))
                 print(f"stopped with {left} trials left; the same command goes on", file=sys.stderr)
                 raise
             if new and (line := self._refused_alike()):
@@ -441,6 +481,11 @@ class StudySession:
             raise CrashError("\n".join(troubles))
         best = self._ledger.best
         return best.result.objective if best is not None and best.result is not None else None
+
+
+def _is_beyond(curve: pl.DataFrame, step: int | None) -> bool:
+    """Whether a trial has been evaluated after a step."""
+    return step is not None and len(curve) > 0 and bool((curve["step"] > step).any())
 
 
 @contextmanager

@@ -25,9 +25,10 @@ import yaml
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from playbook.errors import InputError, one_line
-from playbook.run_files import CONFIG, CRASHES, RESULT, Result, read_result, replace_file
+from playbook.run_files import CONFIG, CRASHES, PAUSED, RESULT, Result, read_paused, read_result, replace_file
 from playbook.study.design import LARGEST_STUDY, Design, Trial
 from playbook.study.overrides import refuse_contradictions
+from playbook.study.rungs import PROMOTE, refuse_no_rungs
 from playbook.study.space import Value
 from playbook.validation import STRICT, show, validate
 
@@ -45,6 +46,7 @@ TRIAL_COLUMNS = ("trial", "arm", "status", "objective", "best_step", "seed", "ob
 class StudyFile:
     """What `study.yaml` holds: the design, the target number of trials, and where and when it was made.
 
+    `rungs` are the shares of their steps at which trials rest, but for the share `promote` of them.
     `budget_hours` is what its trials may take together, None without a limit; `budget` is the number of trials that the
     space was chosen for, and `study_key` where the program's command line has the keys of a study.
     """
@@ -58,6 +60,8 @@ class StudyFile:
     caveats: tuple[str, ...] = ()
     study_key: str = "study"
     budget_hours: float | None = None
+    rungs: tuple[float, ...] = ()
+    promote: float = PROMOTE
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Outcome:
     status: Literal["complete", "infeasible", "paused", "crashed"]
     result: Result | None = None
     crash: Crash | None = None
+    paused: Result | None = None
 
 
 def write_study(folder: Path, study: StudyFile) -> None:
@@ -84,6 +89,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
     plain = study.design.plain() | {
         "n_trials": study.n_trials,
         "budget_hours": study.budget_hours,
+        **({"rungs": list(study.rungs), "promote": study.promote} if study.rungs else {}),
         "budget": study.budget,
         "created": study.created,
         "command": study.command,
@@ -148,6 +154,8 @@ class _StudyBlock(BaseModel):
     bayesian: _BayesianBlock | None = None
     n_trials: Annotated[int, Field(ge=1, le=LARGEST_STUDY)]
     budget_hours: Annotated[float, Field(gt=0)] | None = None
+    rungs: list[float] = []
+    promote: Annotated[float, Field(gt=0, le=1)] = PROMOTE
     budget: PositiveInt
     created: str
     command: str
@@ -172,6 +180,7 @@ def read_study(folder: Path) -> StudyFile | None:
         block = validate(_StudyBlock, {str(key): value for key, value in given.items()})
         design = Design.of(given)
         refuse_contradictions(design)
+        refuse_no_rungs(block.rungs)
         if design.size is not None and block.n_trials > design.size:
             raise InputError(f"n_trials={block.n_trials}: the space has {design.size} different trials")
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, InputError) as error:
@@ -189,6 +198,8 @@ def read_study(folder: Path) -> StudyFile | None:
         caveats=tuple(block.caveats),
         study_key=block.study_key,
         budget_hours=block.budget_hours,
+        rungs=tuple(block.rungs),
+        promote=block.promote,
     )
 
 
@@ -211,7 +222,14 @@ def outcome(folder: Path, trial: Trial) -> Outcome | None:
     if result is not None:
         return Outcome(trial, result.status, result=result)
     crash = last_crash(own)
+    if (paused := read_paused(own)) is not None and (crash is None or _crashed_before(own)):
+        return Outcome(trial, "paused", paused=paused)
     return None if crash is None else Outcome(trial, "crashed", crash=crash)
+
+
+def _crashed_before(own: Path) -> bool:
+    """Whether the last crash is older than the pause."""
+    return max(path.stat().st_mtime_ns for path in own.glob(CRASHES)) <= (own / PAUSED).stat().st_mtime_ns
 
 
 def fault_in(result: Result) -> str:

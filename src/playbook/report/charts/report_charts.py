@@ -27,6 +27,7 @@ from playbook.report.charts.gradient_norms_plot import gradient_norms_plots
 from playbook.report.charts.importance_plot import importance_plot
 from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
+from playbook.report.charts.rungs_plot import rungs_plot
 from playbook.report.charts.thinning import evenly
 from playbook.report.charts.trial_rows import has_intervals, setting_rows, trial_rows
 
@@ -85,6 +86,7 @@ def report_charts(tables: Tables, conditions: Mapping[tuple[str, str], str]) -> 
             for place, family in enumerate(of_families)
         ),
         *gradient_norms_plots(tables),
+        *rungs_plot(tables),
         *best_step_plot(tables),
         *([] if tables.adaptive else importance_plot(tables)),
     ]

@@ -52,6 +52,10 @@ SECTIONS = {
         "Training curves",
         "The best trials, and faintly others. Click a trial in a plot, or its number in the table, for its curves.",
     ),
+    "rungs": (
+        "Rungs",
+        "What each trial had reached where the others rest. Hollow: paused; what it would reach at its end is unknown.",
+    ),
     "gradients": ("Gradient norms", "Of the best trial, before clipping."),
     "steps": (
         "Best step, importance",

@@ -48,10 +48,10 @@ def shows(path: Path, results: Mapping[int, float | None], settings: Mapping[tup
     """Whether these, and no others, are the trials of the sqlite file that have ended: objectives by number, and
     settings by number and name, as `Parameter.stored` has them.
 
-    The objective of a crashed trial is None.
+    The objective of a crashed or paused trial is None.
     Optuna is not asked, since it takes half a second to import.
     """
-    ended = "WHERE state IN ('COMPLETE', 'FAIL')"
+    ended = "WHERE state IN ('COMPLETE', 'PRUNED', 'FAIL')"
     rows = f"SELECT number, value, value_type FROM trials LEFT JOIN trial_values USING (trial_id) {ended}"
     params = f"SELECT number, param_name, param_value FROM trials JOIN trial_params USING (trial_id) {ended}"
     infinities = {"INF_POS": math.inf, "INF_NEG": -math.inf}

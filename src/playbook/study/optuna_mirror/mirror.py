@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from playbook.errors import InputError
-from playbook.run_files import CRASHES, EVALS, RESULT, read_table, sync_folder
+from playbook.run_files import CRASHES, EVALS, PAUSED, RESULT, read_table, sync_folder
 from playbook.study.design import Design, Trial
 from playbook.study.optuna_mirror.database import content, database_url, open_study, shows, sqlite_url, trial_row
 from playbook.study.optuna_mirror.parameters import Parameter, parameters
@@ -104,7 +104,16 @@ class OptunaMirror:
         trial, result, crash = outcome.trial, outcome.result, outcome.crash
         own = self.folder / trial.folder
         about, (params, distributions) = self._about(trial), self._params(trial)
-        if result is None:
+        if outcome.paused is not None:
+            mirrored = create_trial(
+                state=TrialState.PRUNED,
+                params=params,
+                distributions=distributions,
+                user_attrs=about | {"seed": outcome.paused.seed, "paused_at": outcome.paused.steps},
+                intermediate_values=self._curve(own),
+            )
+            ended = own / PAUSED
+        elif result is None:
             assert crash is not None
             mirrored = create_trial(
                 state=TrialState.FAIL,
