@@ -28,6 +28,7 @@ from playbook.report.charts.importance_plot import importance_plot
 from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.thinning import evenly
+from playbook.report.charts.transfer_plots import transfer_plots
 from playbook.report.charts.trial_rows import has_intervals, setting_rows, trial_rows
 
 MOST_IN_A_FILE = 2000
@@ -80,6 +81,7 @@ def report_charts(tables: Tables, conditions: Mapping[tuple[str, str], str]) -> 
     charts = [
         *axis_plots(tables, drawn, objective, settings, has_intervals(tables)),
         *isolation_plots(tables, drawn),
+        *transfer_plots(tables),
         *best_of_n_plots(tables),
         *(
             curves_plot(curves, family, shown, band_rows(tables, family, shown), place, num_arm_colours)
