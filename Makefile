@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help setup project demo test integration faults truth check format bench lock clean
+.PHONY: help setup project demo test integration faults truth check format bench figures lock clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(READY) ## measure the cost of our own code, as ratios (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/study_cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/report_cost.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/discrepancy.py
+
+figures: $(READY) ## the playbook's figures from runs on digits, in docs/figures
+	OMP_NUM_THREADS=1 $(BIN)/python docs/figures/make.py $(ARGS)
 
 lock: $(READY) ## pin the newest versions that are a week old, with hashes, for every platform
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

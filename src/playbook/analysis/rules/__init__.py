@@ -27,6 +27,7 @@ from playbook.analysis.rules import (
     stability_edge,
     still_improving,
     train_loss_rising,
+    transfer,
     unequal_steps,
 )
 from playbook.analysis.rules.length import consistent
@@ -56,6 +57,7 @@ RULES: tuple[Callable[[Tables], list[Finding]], ...] = (
     importance.find,
     insensitive.find,
     lr_sensitivity.find,
+    transfer.find,
     refine.find,
 )
 """In the order in which one reads a study: the answer, the space, what failed, how many trials, the curves, what was

@@ -29,6 +29,7 @@ from playbook.report.charts.isolation_plots import isolation_plots
 from playbook.report.charts.objective_axis import objective_axis
 from playbook.report.charts.rungs_plot import rungs_plot
 from playbook.report.charts.thinning import evenly
+from playbook.report.charts.transfer_plots import transfer_plots
 from playbook.report.charts.trial_rows import has_intervals, setting_rows, trial_rows
 
 MOST_IN_A_FILE = 2000
@@ -80,7 +81,9 @@ def report_charts(tables: Tables, conditions: Mapping[tuple[str, str], str]) -> 
     num_arm_colours = len(tables.arms) if len(tables.arms) > 1 else 0
     charts = [
         *axis_plots(tables, drawn, objective, settings, has_intervals(tables)),
-        *([] if tables.adaptive else [*isolation_plots(tables, drawn), *best_of_n_plots(tables)]),
+        *([] if tables.adaptive else isolation_plots(tables, drawn)),
+        *transfer_plots(tables),
+        *([] if tables.adaptive else best_of_n_plots(tables)),
         *(
             curves_plot(curves, family, shown, band_rows(tables, family, shown), place, num_arm_colours)
             for place, family in enumerate(of_families)
