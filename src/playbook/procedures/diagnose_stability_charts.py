@@ -95,7 +95,8 @@ def _sweep(bench: Bench, rates: Sequence[Rate], best: BestRate | None, starts: B
         marks = alt.Chart(alt.NamedData(name="sweep_marks"))
         layers.append(marks.mark_rule(strokeDash=[5, 4], color=INK, strokeWidth=1.5).encode(x=x))
         # One label to the left of its line and the other to the right: the lines may be close.
-        for place, (align, dx) in enumerate((("right", -4), ("left", 4))):
+        sides: tuple[tuple[Literal["left", "right"], int], ...] = (("right", -4), ("left", 4))
+        for place, (align, dx) in enumerate(sides):
             text = marks.mark_text(align=align, baseline="top", dx=dx, dy=4, color=INK, fontSize=12)
             only = text.transform_filter(alt.FieldEqualPredicate(field="place", equal=place))
             layers.append(only.encode(x=x, y=alt.value(0), text="label:N"))
