@@ -59,7 +59,7 @@ _create_defaults_list = config_loader_impl.create_defaults_list
 _compose_config_from_defaults_list = ConfigLoaderImpl._compose_config_from_defaults_list
 
 _plugins: dict[tuple[str, ...], Any] = {}
-_files: dict[object, bytes] = {}
+_files: dict[object, ConfigResult | None] = {}
 _defaults: dict[object, DefaultsList] = {}
 _merged: dict[object, bytes] = {}
 
@@ -77,8 +77,8 @@ def _load_once(repository: ConfigRepository, config_path: str) -> ConfigResult |
         return _load_config(repository, config_path)
     key = _of(source), config_path
     if key not in _files:
-        _files[key] = pickle.dumps(_load_config(repository, config_path))
-    return pickle.loads(_files[key])
+        _files[key] = _load_config(repository, config_path)
+    return copy.deepcopy(_files[key])  # a plugin's own dataclass cannot be pickled once its module is imported again
 
 
 def _share_sources(repository: CachingConfigRepository, delegate: IConfigRepository) -> None:
@@ -110,7 +110,11 @@ def _merge_once(loader: ConfigLoaderImpl, defaults: list[ResultDefault], repo: I
         return _compose_config_from_defaults_list(loader, defaults, repo)
     key = (*_key(repo), *((default.config_path, default.package, default.primary) for default in defaults))
     if key not in _merged:
-        _merged[key] = pickle.dumps(_compose_config_from_defaults_list(loader, defaults, repo))
+        merged = _compose_config_from_defaults_list(loader, defaults, repo)
+        try:
+            _merged[key] = pickle.dumps(merged)
+        except pickle.PicklingError:  # a plugin's own dataclass, once Hydra has imported its module again
+            return merged
     return pickle.loads(_merged[key])
 
 

@@ -127,6 +127,7 @@ def test_a_number_reads_back_as_the_same_number(tmp_path: Path, lr: float) -> No
 # Which commands are the same run.
 
 TEXT = {
+    "logger.job_type": "compare",
     "logger.mode": "offline",
     "task._target_": "playbook.tasks.Regression",
     "objective.metric": "val/loss",
@@ -167,6 +168,8 @@ EMPTY = {
     "schedule.decay_steps": 5,
     "logger.group": "mine",
     "logger.dir": "elsewhere",
+    "logger.options": {"model": "other"},
+    "logger.study": {"name": "other"},
 }
 COMMANDS = [(), ("optimizer=adamw", "schedule=linear", "model.residual=true", "model.norm=batch")]
 LEAVES = [(words, key) for words in COMMANDS for key, _ in flatten(plain(*words)) if not key.endswith("._target_")]

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "bayesian": {"errors", "randomness", "text", "run_files", "config", "study", "analysis"},
     "procedures": {
         *("errors", "validation", "text", "run_files", "examples", "config", "composition", "trial_config"),
-        *("study", "analysis", "report", "studies", "cli", "components", "training"),
+        *("study", "analysis", "report", "studies", "cli", "components", "data", "optim", "training"),
     },
 }
 TORCH_FREE = tuple(

@@ -119,6 +119,6 @@ def test_warmup_holds_where_the_loss_does_not_rise_and_comes_down_as_far_as_the_
     blown = short.copy()
     blown[40:60] += 3
     assert not holds(blown, run, Calm(calm))
-    dead = np.full(90, 2.3)  # never rises, never learns
+    dead = np.full(90, run[0])  # never rises, never learns
     assert not holds(dead, run, Calm(calm))
     assert not holds(run, run[:90], Calm(calm))  # nothing to hold it against

@@ -111,7 +111,7 @@ def test_a_stable_network_is_stable_however_it_breaks_far_above(simulated):
     assert 0.02 < result["lr_star"] < 0.12
     low, high = result["unstable_interval"]
     assert low < 0.3 <= result["unstable_base_learning_rate"] <= high
-    assert high < 1.6 * low  # looked for in between
+    assert high <= 1.6 * low * (1 + 1e-9)  # looked for in between
     assert said.next == f"python train.py {' '.join(WORDS)} lr={result['lr_star']:g}"
     assert result["fixes"] == []
     assert parts[:2] == ["sweep", f"probes-{result['lr_star']:g}"]

@@ -39,6 +39,7 @@ class StudyKeys:
     repeat: Any = None
     trials: Any = None
     roles: Any = None
+    follows: Any = None
     start: Any = None
     parallel: Any = None
     storage: Any = None

@@ -50,6 +50,7 @@ def plain(status: StudyStatus) -> Mapping[str, Any]:
         "done": status.done,
         "complete": status.count("complete"),
         "infeasible": status.count("infeasible"),
+        "paused": status.count("paused"),
         "crashed": len(status.died),
         "running": [vars(each) for each in status.running],
         "stopped": [vars(each) for each in status.unfinished if each.state == "stopped"],

@@ -48,14 +48,14 @@ class StudyStatus:
     is_swept: bool
     """Whether a command that runs this study is alive, as far as this machine can see."""
 
-    def count(self, status: Literal["complete", "infeasible", "crashed"]) -> int:
+    def count(self, status: Literal["complete", "infeasible", "paused", "crashed"]) -> int:
         """How many trials ended so."""
         return sum(each.status == status for each in self.outcomes)
 
     @property
     def done(self) -> int:
-        """The trials that have a result."""
-        return self.count("complete") + self.count("infeasible")
+        """The trials that have a result, or rest at a rung."""
+        return self.count("complete") + self.count("infeasible") + self.count("paused")
 
     @property
     def running(self) -> list[Unfinished]:
@@ -126,7 +126,7 @@ def read_status(folder: Path) -> StudyStatus:
 
 
 def _unfinished(folder: Path, trials: Sequence[Trial], ended: Sequence[Outcome]) -> list[Unfinished]:
-    finished = {each.trial.number for each in ended if each.result is not None}
+    finished = {each.trial.number for each in ended if each.status != "crashed"}
     crashed = {each.trial.number for each in ended if each.crash is not None}
     found = []
     for trial in trials:
