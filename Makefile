@@ -29,7 +29,7 @@ project: $(READY) ## a package of your own beside playbook, with an example of e
 demo: $(READY) ## a study on digits: which learning rate? 16 trials, and the report that reads them
 	$(BIN)/python train.py -m study=learning_rate study.name=demo
 
-test: $(READY) ## run the tests (six minutes on two cores); those that take whole processes: make integration
+test: $(READY) ## run the tests (minutes); those that take whole processes: make integration
 	@# The tests of a file run in one process: what its fixtures train is trained once. Their order is that of conftest.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 

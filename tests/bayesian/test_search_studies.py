@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from searched_surfaces import STEEP, steep
+from settings_composer import Composer
 
 from playbook.analysis.rules import find_all
 from playbook.analysis.study import load_study
@@ -24,25 +25,6 @@ from playbook.study.config import CommandLine, StudyConfig
 from playbook.study.design import Design, Objective, Trial
 from playbook.study.session import Program, StudySession, open_study
 from playbook.study.study_files import TRIALS, Outcome, read_study, record_crash
-
-
-class Composer:
-    """Configs that are the settings of their trial."""
-
-    def plain(self, overrides):
-        return {}
-
-    def with_fixed(self, design):
-        return design
-
-    def configs(self, design):
-        return self
-
-    def config(self, settings):
-        return dict(settings)
-
-    def default_name(self, varied):
-        return "study"
 
 
 class Proposer:

@@ -11,6 +11,7 @@ import pytest
 import warm
 from command import Door
 from rich.console import Console
+from settings_composer import Composer
 
 from hydra_plugins.quasi_random_sweeper.quasi_random_sweeper import StudyKeys
 from playbook.errors import InputError
@@ -122,25 +123,6 @@ class Steps(App):
 
     def on_end(self, folder, console):
         self.ended.append(folder)
-
-
-class Composer:
-    """Configs that are the settings of their trial."""
-
-    def plain(self, overrides):
-        return {}
-
-    def with_fixed(self, design):
-        return design
-
-    def configs(self, design):
-        return self
-
-    def config(self, settings):
-        return dict(settings)
-
-    def default_name(self, varied):
-        return "study"
 
 
 class Studies:

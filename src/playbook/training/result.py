@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 from playbook.batch import Batch
@@ -21,19 +22,15 @@ def complete(
 
     `num_judged` is how many examples the objective is measured on.
     """
-    ((best_step, objective),) = state.best(config.objective.mode, 1)
+    so_far = _best_so_far(config, state, num_judged)
     chance = _chance(config, task, validation, batches)
-    return Result(
+    assert so_far.objective is not None
+    return replace(
+        so_far,
         status="complete",
-        objective=objective,
-        objective_se=state.standard_errors.get(best_step),
-        n_examples=num_judged,
-        best_step=best_step,
-        final_objective=state.objectives[-1][1],
         steps=config.total_steps,
         chance=chance,
-        above_chance=None if chance is None else _above_chance(config, objective, chance),
-        **_common(config, state),
+        above_chance=None if chance is None else _above_chance(config, so_far.objective, chance),
     )
 
 
@@ -56,6 +53,10 @@ def infeasible(
 
 def paused(config: Config, state: RunState, num_judged: int) -> Result:
     """A trial that rests at its last evaluation."""
+    return _best_so_far(config, state, num_judged)
+
+
+def _best_so_far(config: Config, state: RunState, num_judged: int) -> Result:
     ((best_step, objective),) = state.best(config.objective.mode, 1)
     return Result(
         status="paused",

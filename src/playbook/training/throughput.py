@@ -226,21 +226,22 @@ def _forget_peak() -> None:
 
 
 def _peak() -> int:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-    except OSError:
-        pass
+    if (most := _bytes_in("/proc/self/status", "VmHWM:")) is not None:
+        return most
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest << 10
 
 
 def _free() -> int | None:
     """Bytes that the system could give to a process; None where it does not say."""
+    return _bytes_in("/proc/meminfo", "MemAvailable:")
+
+
+def _bytes_in(path: str, name: str) -> int | None:
+    """A line `name   1234 kB` of a file of Linux, in bytes; None where there is none."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1]) << 10
     except OSError:
         pass
