@@ -22,12 +22,11 @@ from rich.console import Console
 
 from playbook.analysis.study import Study
 from playbook.config import Config
-from playbook.errors import InputError
-from playbook.procedures.page import Page, page_html
+from playbook.procedures.page import Page, page_html, write_files
 from playbook.report.charts import Chart
-from playbook.run_files import RESULT, replace_file
+from playbook.run_files import RESULT
 from playbook.studies import run_study
-from playbook.study.overrides import as_override, shell_line
+from playbook.study.overrides import as_override, override_key, shell_line
 from playbook.study.study_files import VERDICT
 from playbook.trial_config import compose
 from playbook.validation import STRICT
@@ -118,14 +117,16 @@ class Call(Generic[Given]):
 
     def command_with(self, *more: str) -> str:
         """The command with these words, in the place of those of the same key."""
-        new = {_key(word) for word in more}
-        kept = [word for word in (*self.words, *self.options.typed()) if _key(word) not in new]
+        new = {override_key(word) for word in more}
+        kept = [word for word in (*self.words, *self.options.typed()) if override_key(word) not in new]
         return shell_line("python", f"scripts/{self.procedure}.py", *kept, *more)
 
     def train_command(self, *more: str) -> str:
         """`python train.py` with the words, and these in the place of those of the same key."""
-        new = {_key(word) for word in more}
-        kept = [word for word in self.words if _key(word) not in new and not _key(word).startswith("hydra")]
+        new = {override_key(word) for word in more}
+        kept = [
+            word for word in self.words if override_key(word) not in new and not override_key(word).startswith("hydra")
+        ]
         return shell_line("python", "train.py", *kept, *more)
 
     def study_dir(self, part: str) -> Path:
@@ -191,12 +192,7 @@ class Call(Generic[Given]):
         texts = {self.out_dir / RESULT: _json(result), page_path: page_html(page)}
         verdict = {key: own[key] for key in ("verdict", "answer", "command", "page")} | {"adopted": None}
         texts |= {folder / VERDICT: _json(verdict) for folder in self._studies}
-        for path, text in texts.items():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, text)
-            except OSError as error:
-                raise InputError(f"out_dir={path.parent}: it cannot be written there ({error.strerror})") from None
+        write_files(texts)
         self.console.print()
         for line in (answer.answer, *answer.remarks):
             self.console.print(line, highlight=False)
@@ -216,7 +212,3 @@ def begin(procedure: str, words: Sequence[str], options: Given, *, quiet: bool =
 
 def _json(plain: Mapping[str, Any]) -> str:
     return json.dumps(plain, indent=2, allow_nan=False) + "\n"
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]

@@ -17,6 +17,7 @@ from playbook.cli import one_line_errors, run_cli
 from playbook.composition import CONFIG_DIR, outside_of_scripts
 from playbook.errors import InputError
 from playbook.procedures.call import Options
+from playbook.study.overrides import override_key
 from playbook.validation import show, validate
 
 
@@ -53,7 +54,7 @@ def procedure_script(name: str) -> Callable[[], NoReturn]:
 def _words_of_trials(schema: type[Options]) -> list[str]:
     """What was typed for the trials: all but the options, and the launcher."""
     typed = HydraConfig.get().overrides
-    own = [str(word) for word in typed.task if word.lstrip("+~").partition("=")[0] not in schema.model_fields]
+    own = [str(word) for word in typed.task if override_key(word) not in schema.model_fields]
     launcher = ("hydra/launcher", "hydra.launcher")
     return [*own, *(str(word) for word in typed.hydra if word.lstrip("+").startswith(launcher))]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from playbook.errors import InputError
 from playbook.procedures.compare_charts import compare_charts
 from playbook.procedures.comparison import Comparison
-from playbook.procedures.page import Page, page_html
-from playbook.run_files import RESULT, replace_file
+from playbook.procedures.page import Page, page_html, write_files
+from playbook.run_files import RESULT
 from playbook.study.study_files import VERDICT
 from playbook.text import number
 
@@ -33,13 +32,7 @@ def write_comparison(comparison: Comparison, out_dir: Path, study: Path | None =
             "page": comparison.page,
         }
         texts[study / VERDICT] = json.dumps(record, indent=2) + "\n"
-    for path, text in texts.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text)
-        except OSError as error:
-            said = f"out_dir={path.parent}: the comparison cannot be written there ({error.strerror})"
-            raise InputError(said) from None
+    write_files(texts, "the comparison")
 
 
 def _page(comparison: Comparison) -> Page:

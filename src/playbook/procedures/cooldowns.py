@@ -26,7 +26,7 @@ from playbook.procedures.cooldowns_charts import Branch
 from playbook.procedures.lengths import Length, read_lengths
 from playbook.procedures.run_overrides import overrides_of
 from playbook.run_files import CONFIG, RESULT, Result, kept_commits, read_result
-from playbook.study.overrides import as_override, shell_line
+from playbook.study.overrides import as_override, override_key, shell_line
 from playbook.study.study_files import Outcome
 from playbook.trial_config import compose
 from playbook.validation import validate
@@ -44,7 +44,7 @@ def cooldowns(*words: str, options: CooldownsOptions = DEFAULTS, quiet: bool = F
         CrashError: trials crashed; the same call runs them again.
     """
     for word in words:
-        if word.lstrip("+~").partition("=")[0].partition(".")[0] in ("schedule", "keep_commits", "continue_from"):
+        if override_key(word).partition(".")[0] in ("schedule", "keep_commits", "continue_from"):
             raise InputError(f"{word}: the rate is constant and then decays; decay=, shape= and steps= say how")
     if options.run_dir is None:
         return _with_own_trunk(words, options, quiet)

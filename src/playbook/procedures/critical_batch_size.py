@@ -27,6 +27,7 @@ from playbook.errors import InputError
 from playbook.procedures.call import Answer, Call, Evidence, Options, begin
 from playbook.procedures.critical_batch_size_charts import charts
 from playbook.procedures.critical_batch_size_reading import Size, attempts_of, noise_measured, sizes_of
+from playbook.study.overrides import override_key
 from playbook.text import brief, duration, listed
 
 OF_THE_WAY = 0.95
@@ -100,7 +101,7 @@ def critical_batch_size(
 
 def _refuse_words(call: Call[CriticalBatchSizeOptions]) -> None:
     for word in call.words:
-        key = word.lstrip("+~").partition("=")[0]
+        key = override_key(word)
         if reason := DECIDED.get(key):
             raise InputError(f"{word}: {reason}; leave it out")
     config = call.config

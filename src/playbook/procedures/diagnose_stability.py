@@ -26,6 +26,7 @@ from playbook.procedures.diagnose_stability_charts import diagnosis_charts, mend
 from playbook.procedures.diagnose_stability_mend import Mended, mend
 from playbook.procedures.diagnose_stability_runs import Bench, TrainedRun, rounded
 from playbook.procedures.diagnose_stability_words import answer_of, fixes, next_of, remarks_of, table_of
+from playbook.study.overrides import override_key
 
 PROBES = (1.5, 2.0, 5.0, 10.0)
 """Times the best learning rate (E5)."""
@@ -109,7 +110,7 @@ def diagnose_stability(*words: str, options: DiagnoseStabilityOptions = DEFAULTS
 def _range(call: Call[DiagnoseStabilityOptions]) -> tuple[float, float]:
     options, lr = call.options, call.config.lr
     for word in call.words:
-        key = word.lstrip("+~").partition("=")[0]
+        key = override_key(word)
         if key in ("lr", "output_dir", "study") or key.startswith("study."):
             instead = "give lr_low= and lr_high=" if key == "lr" else "leave it out"
             raise InputError(f"{word}: the learning rates and folders of the runs are chosen here; {instead}")

@@ -16,6 +16,7 @@ from playbook.analysis.rules.clipping import threshold
 from playbook.procedures.compare import compare
 from playbook.procedures.comparison import Comparison
 from playbook.procedures.diagnose_stability_runs import Bench, TrainedRun, rounded
+from playbook.study.overrides import override_key
 
 TIMES = 10.0
 """Of the unstable learning rate, at which warmup must hold (E6)."""
@@ -162,7 +163,7 @@ def _compare(
     changed = {"lr", *fix}
     kept, launcher = [], None
     for word in call.words:
-        key = word.lstrip("+~").partition("=")[0]
+        key = override_key(word)
         if key == "hydra/launcher":
             launcher = word.partition("=")[2]
         elif key not in changed and not key.startswith("hydra"):

@@ -18,6 +18,7 @@ from playbook.analysis.instability import Calm, Course, Thresholds, judge
 from playbook.analysis.instability_of_rates import Rate
 from playbook.analysis.study import Study
 from playbook.procedures.call import Call
+from playbook.study.overrides import override_key
 
 CALM = 4.0
 """Times smaller, at least, is the learning rate of a calm run than the best one, and than that of the run it judges."""
@@ -90,7 +91,7 @@ class Bench:
     def _studies(self, constant: bool = False) -> Call[Any]:
         """The call with words that leave room for a trial's own keys."""
         own = {"seed"}
-        words = [word for word in self.call.words if word.lstrip("+~").partition("=")[0] not in own]
+        words = [word for word in self.call.words if override_key(word) not in own]
         if constant and self.call.config.schedule.target != CONSTANT:
             words = [word for word in words if not word.lstrip("+~").startswith(("schedule=", "schedule."))]
             words.append("schedule=constant")

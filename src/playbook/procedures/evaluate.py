@@ -31,6 +31,7 @@ from playbook.procedures.evaluate_charts import evaluate_charts
 from playbook.procedures.looks_at_test import FOLDER, Look, looks_at, record_look
 from playbook.procedures.run_overrides import overrides_of
 from playbook.run_files import CONFIG, read_result, replace_file
+from playbook.study.overrides import override_key
 from playbook.study.study_files import STUDY
 from playbook.text import brief, count
 
@@ -99,7 +100,7 @@ def evaluate(
 
 def _refuse(words: tuple[str, ...]) -> None:
     for word in words:
-        key = _key(word)
+        key = override_key(word)
         if not (key in ALLOWED or key.startswith(tuple(f"{each}." for each in ALLOWED))):
             raise InputError(
                 f"{word}: run_dir says what was trained; allowed beside it are {', '.join(OF_THE_PLACE)}, output_root"
@@ -108,7 +109,7 @@ def _refuse(words: tuple[str, ...]) -> None:
 
 def _flat(call: Call[EvaluateOptions]) -> dict[str, Any]:
     """What was typed, as it was checked."""
-    typed = set(map(_key, call.words))
+    typed = set(map(override_key, call.words))
     plain = call.config.plain()
     return {key: plain[key.partition(".")[0]][key.partition(".")[2]] for key in OF_THE_PLACE if key in typed}
 
@@ -141,8 +142,8 @@ def _folded(call: Call[EvaluateOptions], run: Path) -> tuple[Path, int]:
     step, total = result.best_step, int(plain["warmup_steps"]) + int(plain["max_steps"])
     kept = math.ceil(total / step) + 1
     trial: dict[str, Any] = {"fold_validation": True, "eval_every": step, "seed": result.seed}
-    words = [word for word in overrides_of(plain, f"run_dir={run}") if _key(word) not in (*trial, "keep_best")]
-    words += [f"keep_best={kept}", *(word for word in call.words if _key(word) in OF_THE_PLACE)]
+    words = [word for word in overrides_of(plain, f"run_dir={run}") if override_key(word) not in (*trial, "keep_best")]
+    words += [f"keep_best={kept}", *(word for word in call.words if override_key(word) in OF_THE_PLACE)]
     goal = f"the configuration of {run} on training and validation"
     study = call.run_study("folded", goal, {"trials": [trial]}, *words)
     (status,) = study.trials["status"]
@@ -287,10 +288,6 @@ def _class_rows(judged: _Judged) -> list[tuple[str, ...]]:
         error = brief(1 - right / total, 3)
         rows.append((names[place], str(total), str(right), error, f"{brief(low, 2)} – {brief(high, 2)}", mistaken))
     return rows
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
 
 
 def _between(judged: _Judged) -> str:

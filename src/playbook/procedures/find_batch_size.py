@@ -19,6 +19,7 @@ from playbook.errors import InputError
 from playbook.procedures.call import Answer, Call, Evidence, Options, begin
 from playbook.procedures.find_batch_size_charts import batch_size_charts
 from playbook.procedures.step_times import MEASUREMENTS, Search, machine_name, measure_sizes
+from playbook.study.overrides import override_key
 from playbook.text import brief
 
 
@@ -72,7 +73,7 @@ def find_batch_size(
 def _refuse(call: Call[FindBatchSizeOptions]) -> None:
     options, trainer = call.options, call.config.trainer
     for word in call.words:
-        if word.lstrip("+~").partition("=")[0] == "batch_size":
+        if override_key(word) == "batch_size":
             raise InputError(f"{word}: it is what is looked for; say between what with smallest=… largest=…")
     if options.largest is not None and options.largest < options.smallest:
         raise InputError(f"smallest={options.smallest} largest={options.largest}: the first is above the second")

@@ -24,6 +24,7 @@ from playbook.errors import InputError
 from playbook.procedures.call import Answer, Call, Evidence, Options, begin
 from playbook.procedures.find_max_steps_charts import Curve, max_steps_charts
 from playbook.procedures.plain_training import PlainTraining, without_regularisation
+from playbook.study.overrides import override_key
 from playbook.text import brief, count, listed
 
 NUM_EVALUATIONS = 80
@@ -118,7 +119,7 @@ def find_max_steps(
 
 def _refuse(words: tuple[str, ...]) -> None:
     for word in words:
-        key = word.lstrip("+~").partition("=")[0]
+        key = override_key(word)
         if key == "lr":
             raise InputError(f"{word}: the learning rate is swept; say between what with lr_min=… lr_max=…")
         if key.startswith("objective.") or key == "eval_examples":

@@ -29,7 +29,7 @@ from playbook.procedures.call import Answer, Call, Evidence, Options
 from playbook.procedures.next_round_charts import charts
 from playbook.procedures.next_round_plan import CarriedOver, carried_over, longer_schedule
 from playbook.run_files import CONFIG, replace_file
-from playbook.study.overrides import as_override, shell_line
+from playbook.study.overrides import as_override, override_key, shell_line
 from playbook.study.space import Value
 from playbook.text import brief, count, duration
 from playbook.trial_config import compose
@@ -94,7 +94,7 @@ def _refuse_unfinished(study: Study) -> None:
 
 def _refuse_words(study: Study, words: Sequence[str]) -> None:
     for word in words:
-        key = _key(word)
+        key = override_key(word)
         if key in study.design.parameters:
             raise InputError(f"{word}: the study's best settings say what {key} is; leave it out")
         if key.partition(".")[0] == "schedule":
@@ -185,7 +185,7 @@ class Plan:
     def words(self) -> list[str]:
         """The overrides of all of its trials."""
         own = {key for each in self.trials for key in each}
-        kept = [word for word in self.base if _key(word) not in own]
+        kept = [word for word in self.base if override_key(word) not in own]
         return _merged(kept, [as_override(key, value) for key, value in self.common.items()])
 
     @property
@@ -350,23 +350,19 @@ def _after(trained: Study | None) -> dict[int, float]:
     return {int(trial): float(value) for trial, value in rows}
 
 
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
-
-
 def _merged(words: Sequence[str], others: Sequence[str]) -> list[str]:
     """Both; a later word takes the place of an earlier one of its key, and its `+`."""
-    found = {_key(word): word for word in words}
+    found = {override_key(word): word for word in words}
     for word in others:
-        before = found.get(_key(word), "")
+        before = found.get(override_key(word), "")
         prefix = before[: len(before) - len(before.lstrip("+"))]
-        found[_key(word)] = prefix + word.lstrip("+") if before else word
+        found[override_key(word)] = prefix + word.lstrip("+") if before else word
     return list(found.values())
 
 
 def _with_root(study: Study, words: list[str]) -> list[str]:
     """The round goes where the study is."""
     folder = Path(study.path)
-    if any(_key(word) == "output_root" for word in words) or folder.parent.name != "studies":
+    if any(override_key(word) == "output_root" for word in words) or folder.parent.name != "studies":
         return words
     return [*words, as_override("output_root", str(folder.parent.parent))]

@@ -5,7 +5,7 @@ All charts are SVG, so that the page prints whole and runs no script.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import vl_convert
 from jinja2 import Environment
 from markupsafe import Markup
 
+from playbook.errors import InputError
 from playbook.report.charts import Chart
+from playbook.run_files import replace_file
 
 TEMPLATE = Path(__file__).parent / "page.html"
 
@@ -32,6 +34,21 @@ class Page:
     table: tuple[Sequence[str], Sequence[Sequence[str]]]
     facts: Sequence[tuple[str, str]]
     table_title: str = "Every repeat"
+
+
+def write_files(texts: Mapping[Path, str], what: str = "it") -> None:
+    """Write each text into its file, whole or not at all; folders are made.
+
+    Raises:
+        InputError: a folder cannot be written; the line says so of `what`.
+    """
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text)
+        except OSError as error:
+            said = f"out_dir={path.parent}: {what} cannot be written there ({error.strerror})"
+            raise InputError(said) from None
 
 
 def page_html(page: Page) -> str:

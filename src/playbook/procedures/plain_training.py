@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from playbook.config import NO_AVERAGING, Config, flatten
-from playbook.study.overrides import as_override
+from playbook.study.overrides import as_override, override_key
 from playbook.trial_config import compose
 
 OFF: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -70,7 +70,7 @@ def _off(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _is_replaced(word: str) -> bool:
-    key = word.lstrip("+~").partition("=")[0]
+    key = override_key(word)
     return key.partition(".")[0] in ("schedule", "averaging") or key == "warmup_steps"
 
 

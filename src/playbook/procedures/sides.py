@@ -15,7 +15,7 @@ from playbook.errors import InputError
 from playbook.procedures.run_overrides import overrides_of
 from playbook.run_files import CONFIG, RESULT, read_result
 from playbook.study.load import load_record
-from playbook.study.overrides import trial_overrides
+from playbook.study.overrides import override_key, trial_overrides
 from playbook.study.study_files import STUDY
 from playbook.trial_config import compose
 from playbook.validation import show
@@ -126,7 +126,7 @@ def _composed(shown: str, words: Sequence[str]) -> Config:
 def _kept(words: Sequence[str]) -> Iterator[str]:
     """The words but those that say where a trial runs, and its seed."""
     for word in words:
-        key = word.lstrip("+~").partition("=")[0]
+        key = override_key(word)
         if key not in NOISE and not f"{key}.".startswith(tuple(f"{each}." for each in _OF_THE_MACHINE)):
             yield word
 

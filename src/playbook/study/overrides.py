@@ -115,6 +115,11 @@ def as_override(key: str, value: Value) -> str:
     return f"{key}={_text(value, key)}"
 
 
+def override_key(word: str) -> str:
+    """The key that an override sets: `lr` of `lr=0.1`, `+lr=0.1` and `~lr`."""
+    return word.lstrip("+~").partition("=")[0]
+
+
 def sweep_override(key: str, dimension: Dimension) -> str:
     """The word of a command line that sweeps a key over a dimension: `dimension_of` gives it back.
 
